@@ -1,0 +1,1 @@
+"""Where tokens come from. Knows local users and secrets, and nothing of the workspace or the cache."""

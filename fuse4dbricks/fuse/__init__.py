@@ -1,0 +1,1 @@
+"""The thin adapter to the kernel; the only package that imports pyfuse3."""

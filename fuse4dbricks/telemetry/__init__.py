@@ -1,0 +1,1 @@
+"""Numbers and log lines: declared once, bounded, and free of secrets."""
