@@ -1,0 +1,1 @@
+"""The composition root: one mount, built from its parts, and the surroundings that it needs."""

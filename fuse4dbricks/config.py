@@ -1,0 +1,209 @@
+"""What a mount is asked to be: every option once, with its default, its bounds and its meaning.
+
+The difficulty: the same option is known to the command line, to an environment variable, to the README and to
+the code that obeys it, and four copies of a default drift apart. So :class:`MountConfig` is the only declaration:
+the commands make their flags from its fields, a test compares the README with them, and a value out of bounds is
+refused here, whoever gives it (``nan`` and ``inf`` too, which range checks of argument parsers let through).
+"""
+
+# ruff: noqa: RUF009 - _option() makes a dataclass field, which ruff cannot see
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from fuse4dbricks.errors import ConfigError
+from fuse4dbricks.tokens import Token
+from fuse4dbricks.units import GIB, KIB, MIB
+
+#: Accounts below this are the system's (login.defs, UID_MIN): they often have no home folder.
+FIRST_HUMAN_UID = 1000
+
+#: 4294967295 is (uid_t)-1, which the kernel reads as "leave it as it is".
+MAX_ID = 2**32 - 2
+
+SECONDS_PER_DAY = 86_400.0
+
+#: Bytes that all read-ahead windows may hold at once, as a part of the RAM tier.
+WINDOW_SHARE = 0.25
+MIN_WINDOW_BYTES = 16 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The smallest and the largest value that an option takes, both included."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high  # false for nan
+
+
+def _option(default: Any, meaning: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A field that is also a flag; ``meaning`` is its help text."""
+    bounds = None if low is None or high is None else Bounds(low, high)
+    return field(default=default, metadata={"meaning": meaning, "bounds": bounds})
+
+
+def flag_of(name: str) -> str:
+    """``disk_cache_gb`` → ``--disk-cache-gb``."""
+    return "--" + name.replace("_", "-")
+
+
+def _shown(name: str, value: float) -> str:
+    """A value as it would be typed: modes in octal, numbers without an exponent."""
+    return f"{value:04o}" if name.endswith("_mode") and isinstance(value, int) else f"{value:.12g}"
+
+
+def default_cache_folder(uid: int | None = None) -> Path:
+    """``/var/cache/fuse4dbricks`` for system accounts, else the user's XDG cache folder."""
+    uid = os.getuid() if uid is None else uid
+    if uid < FIRST_HUMAN_UID:
+        return Path("/var/cache/fuse4dbricks")
+    return user_cache_path("fuse4dbricks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountConfig:
+    """One mount, as asked for. Fields with a meaning are flags of the same name; see :func:`option_fields`.
+
+    Attributes:
+        mountpoint: the folder to mount on, as given.
+        workspace: URL or host name, as given; the workspace client checks its form.
+        token: from ``DATABRICKS_TOKEN``; never a flag, because every local user can read a command line.
+
+    Raises:
+        ConfigError: an option is out of bounds.
+    """
+
+    mountpoint: Path
+    workspace: str
+    token: Token | None = None
+
+    ca_file: Path | None = _option(
+        None,
+        "Trust the certificate authorities in this PEM file too (a company's own, or a local workspace's).",
+    )
+    allow_other: bool = _option(False, "Let other local users use the mount, each with a token of his own.")
+    single_principal: bool = _option(
+        False, "Let every local user read with the token of the user who mounts."
+    )
+    uid: int | None = _option(
+        None, "Owner shown for files and folders (default: the user who mounts).", low=0, high=MAX_ID
+    )
+    gid: int | None = _option(
+        None, "Group shown for files and folders (default: that of the user who mounts).", low=0, high=MAX_ID
+    )
+    file_mode: int = _option(0o444, "Permission bits shown for files, octal.", low=0, high=0o777)
+    dir_mode: int = _option(0o555, "Permission bits shown for folders, octal.", low=0, high=0o777)
+
+    disk_cache_dir: Path | None = _option(
+        None,
+        "Folder of the disk cache (default: /var/cache/fuse4dbricks for system accounts, "
+        "else fuse4dbricks in the user's cache folder).",
+    )
+    disk_cache_gb: float = _option(
+        10.0, "Size limit of the disk cache in GiB; 0 keeps nothing on disk.", low=0, high=1_000_000
+    )
+    disk_cache_max_days: float = _option(
+        30.0, "Drop what was not read for this many days.", low=0.001, high=36_500
+    )
+    disk_cache_min_free_percent: float = _option(
+        5.0, "Leave at least this part of the cache's disk free, in percent.", low=0, high=99
+    )
+    clear_cache: bool = _option(False, "Empty the disk cache before mounting.")
+    ram_cache_mb: int = _option(512, "Size limit of the RAM cache in MiB.", low=16, high=1_048_576)
+    chunk_size_kb: int = _option(
+        1024, "Unit of storage in KiB: a power of two. A change empties nothing, old chunks age out.",
+        low=64, high=16_384,
+    )  # fmt: skip
+
+    metadata_cache_ttl_sec: float = _option(
+        30.0, "Seconds for which names, sizes and times inside volumes are trusted.", low=0, high=86_400
+    )
+    metadata_cache_ttl_catalog_sec: float = _option(
+        600.0, "Seconds for which lists of catalogs, schemas and volumes are trusted.", low=0, high=86_400
+    )
+    metadata_cache_ttl_negative_sec: float = _option(
+        5.0, 'Seconds for which "no such file" is trusted.', low=0, high=3_600
+    )
+    metadata_cache_max_entries: int = _option(
+        20_000, "Metadata entries held in RAM.", low=100, high=100_000_000
+    )
+    permission_ttl_sec: float = _option(
+        30.0, "Seconds for which the workspace's answer that a user may read a volume holds.", low=1, high=3_600
+    )  # fmt: skip
+
+    debug: bool = _option(False, "Log every detail, show tracebacks and allow core dumps.")
+
+    def __post_init__(self) -> None:
+        for option in option_fields():
+            value, bounds = getattr(self, option.name), option.metadata["bounds"]
+            if bounds is not None and value is not None and value not in bounds:
+                low, high, given = (_shown(option.name, x) for x in (bounds.low, bounds.high, value))
+                raise ConfigError(f"{flag_of(option.name)} must be between {low} and {high}, not {given}")
+        if self.chunk_size_kb & (self.chunk_size_kb - 1):
+            raise ConfigError(f"--chunk-size-kb must be a power of two, not {self.chunk_size_kb}")
+        if not self.workspace.strip():
+            raise ConfigError(
+                "no workspace is given: use --workspace https://adb-….azuredatabricks.net or set DATABRICKS_HOST"
+            )
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where the disk cache lives, or None when there is to be none."""
+        if not self.disk_cache_gb:
+            return None
+        return (self.disk_cache_dir or default_cache_folder()).expanduser()
+
+    @property
+    def disk_bytes(self) -> int:
+        """Size limit of the disk cache."""
+        return int(self.disk_cache_gb * GIB)
+
+    @property
+    def ram_bytes(self) -> int:
+        """Size limit of the RAM cache."""
+        return self.ram_cache_mb * MIB
+
+    @property
+    def window_bytes(self) -> int:
+        """Bound on the bytes of all read-ahead windows together."""
+        return max(MIN_WINDOW_BYTES, int(self.ram_bytes * WINDOW_SHARE))
+
+    @property
+    def chunk_size(self) -> int:
+        """Unit of storage, bytes."""
+        return self.chunk_size_kb * KIB
+
+    @property
+    def max_age_seconds(self) -> float:
+        """Age, since the last read, at which a chunk is dropped."""
+        return self.disk_cache_max_days * SECONDS_PER_DAY
+
+    @property
+    def min_free_fraction(self) -> float:
+        """Part of the cache's disk that is left free, 0 to 1."""
+        return self.disk_cache_min_free_percent / 100
+
+    @property
+    def shown_uid(self) -> int:
+        """Owner of everything in the mount."""
+        return os.getuid() if self.uid is None else self.uid
+
+    @property
+    def shown_gid(self) -> int:
+        """Group of everything in the mount."""
+        return os.getgid() if self.gid is None else self.gid
+
+
+def option_fields() -> Iterator[Field[Any]]:
+    """The fields of :class:`MountConfig` that are flags, in the order in which help shows them."""
+    return (each for each in fields(MountConfig) if "meaning" in each.metadata)
