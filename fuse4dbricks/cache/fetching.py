@@ -1,0 +1,146 @@
+"""Questions about the tree, put to the workspace in a viewer's name.
+
+The difficulty: every answer is also evidence about the viewer. A 200 of the Files API proves his grant, a 403
+ends it, and both must be noted wherever the call was made from; so all metadata calls go through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, TypeVar
+
+from fuse4dbricks.entry import Entry, Kind, Version
+from fuse4dbricks.errors import NotFound, RemoteError
+from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.tokens import Token, Viewer
+
+T = TypeVar("T")
+
+
+class Page(Protocol):
+    """One page of a folder."""
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """In the server's order."""
+        ...
+
+    @property
+    def next_token(self) -> str | None:
+        """None on the last page."""
+        ...
+
+
+class CatalogApi(Protocol):
+    """Catalogs, schemas and volumes."""
+
+    async def fetch_children(self, token: Token, path: RemotePath) -> Sequence[Entry]:
+        """All that the token's principal may use below the root, a catalog or a schema."""
+        ...
+
+    async def fetch_securable(self, token: Token, path: RemotePath) -> Entry:
+        """One catalog, schema or volume, under the server's spelling of its name."""
+        ...
+
+
+class FolderApi(Protocol):
+    """What is inside volumes."""
+
+    async def fetch_page(self, token: Token, path: RemotePath, page_token: str | None = None) -> Page:
+        """One page of a folder's listing."""
+        ...
+
+    async def fetch_version(self, token: Token, path: RemotePath) -> Version:
+        """HEAD of a file."""
+        ...
+
+    async def fetch_directory_exists(self, token: Token, path: RemotePath) -> bool:
+        """HEAD of a folder."""
+        ...
+
+
+class Witness(Protocol):
+    """Keeps the evidence."""
+
+    def note_answer(self, viewer: Viewer) -> None:
+        """The workspace accepted the viewer's token."""
+        ...
+
+    def note_proof(self, viewer: Viewer, path: RemotePath) -> None:
+        """The Files API let the viewer read something in the volume of ``path``."""
+        ...
+
+    def note_error(self, viewer: Viewer, path: RemotePath, error: RemoteError) -> None:
+        """It did not, or nothing was heard."""
+        ...
+
+
+class TreeFetcher:
+    """The only place from which metadata is asked for."""
+
+    def __init__(self, catalog: CatalogApi, folders: FolderApi, witness: Witness) -> None:
+        self._catalog = catalog
+        self._folders = folders
+        self._witness = witness
+
+    async def fetch_page(
+        self, viewer: Viewer, path: RemotePath, page_token: str | None
+    ) -> tuple[Sequence[Entry], str | None]:
+        """One page of a folder: its entries, and the token of the next.
+
+        Raises:
+            NotFound: no such folder (never for the root of a volume: the service answers 404 for an emptied
+                one, so its existence is Unity Catalog's word; databricks-api 1.2).
+        """
+        if not path.in_volume:
+            children = await self._ask(viewer, path, self._catalog.fetch_children(viewer.token, path))
+            return children, None
+        try:
+            page = await self._ask(
+                viewer, path, self._folders.fetch_page(viewer.token, path, page_token), proves=True
+            )
+        except NotFound:
+            if path != path.volume or page_token is not None:
+                raise
+            await self._ask(viewer, path, self._catalog.fetch_securable(viewer.token, path))
+            self._witness.note_proof(viewer, path)
+            return (), None
+        return page.entries, page.next_token
+
+    async def fetch_entry(self, viewer: Viewer, path: RemotePath, expected: Kind | None) -> Entry:
+        """One entry asked for by itself: one call, or two when it is not of the ``expected`` kind.
+
+        Raises:
+            NotFound: neither a file nor a folder.
+        """
+        if path.boundary_kind is not None:
+            return await self._ask(viewer, path, self._catalog.fetch_securable(viewer.token, path))
+        first, second = self._fetch_file, self._fetch_directory
+        if expected is Kind.DIRECTORY:
+            first, second = second, first
+        try:
+            return await first(viewer, path)
+        except NotFound:
+            return await second(viewer, path)
+
+    async def _fetch_file(self, viewer: Viewer, path: RemotePath) -> Entry:
+        version = await self._ask(viewer, path, self._folders.fetch_version(viewer.token, path), proves=True)
+        return Entry(path.name, Kind.FILE, version)
+
+    async def _fetch_directory(self, viewer: Viewer, path: RemotePath) -> Entry:
+        if not await self._ask(viewer, path, self._folders.fetch_directory_exists(viewer.token, path)):
+            raise NotFound(f"no {path}", status=404)
+        self._witness.note_proof(viewer, path)
+        return Entry(path.name, Kind.DIRECTORY)
+
+    async def _ask(self, viewer: Viewer, path: RemotePath, call: Awaitable[T], *, proves: bool = False) -> T:
+        try:
+            answer = await call
+        except RemoteError as error:
+            self._witness.note_error(viewer, path, error)
+            raise
+        if proves:
+            self._witness.note_proof(viewer, path)
+        else:
+            self._witness.note_answer(viewer)
+        return answer
