@@ -1,0 +1,114 @@
+"""The data cache: hands out readers that share what is in RAM, on its way, and on disk.
+
+The difficulty: chunks must be found again by the next ``open`` of the same version, yet nothing may be kept for
+files that nobody reads and RAM does not hold. So contents are registered weakly: a reader, a fetch or the RAM
+tier keeps one alive, and with the last of them it is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import trio
+
+from fuse4dbricks.cache.reading.budget import WindowBudget
+from fuse4dbricks.cache.reading.content import Content, Tiers
+from fuse4dbricks.cache.reading.ports import DiskPort, RangeSource, ViewerOf
+from fuse4dbricks.cache.reading.ram import RamTier
+from fuse4dbricks.cache.reading.reader import FileReader, Tallies
+from fuse4dbricks.cache.reading.tally import HitTally
+from fuse4dbricks.cache.reading.window import WindowShape
+from fuse4dbricks.concurrency.supervise import Supervisor
+from fuse4dbricks.entry import Version
+from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.telemetry.metrics import Metrics
+from fuse4dbricks.units import DEFAULT_CHUNK_SIZE, MIB
+
+#: ``--ram-cache-mb``.
+DEFAULT_RAM_BYTES = 512 * MIB
+#: What all windows may take together, beside the RAM cache.
+DEFAULT_WINDOW_BYTES = 128 * MIB
+DEFAULT_SHAPE = WindowShape()
+#: Threads that load chunks ahead: two per core of a small machine keep its disk busy.
+LOADS_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What the data cache is busy with now; all but ``ram_bytes`` is zero when nobody reads.
+
+    Attributes:
+        in_flight_bytes: promised to remote reads and not complete.
+        ram_bytes: complete chunks in RAM.
+        extents: remote reads under way.
+        waiters: reads that sleep for bytes.
+        publishing: chunks on their way to disk.
+        streams: handles with something in flight.
+    """
+
+    in_flight_bytes: int
+    ram_bytes: int
+    extents: int
+    waiters: int
+    publishing: int
+    streams: int
+
+
+class DataCache:
+    """The contents of files, from the nearest layer that has them."""
+
+    def __init__(
+        self,
+        *,
+        files: RangeSource,
+        disk: DiskPort,
+        supervisor: Supervisor,
+        metrics: Metrics,
+        ram_bytes: int = DEFAULT_RAM_BYTES,
+        window_bytes: int = DEFAULT_WINDOW_BYTES,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        shape: WindowShape = DEFAULT_SHAPE,
+    ) -> None:
+        budget = WindowBudget(window_bytes, shape.widest)
+        self._tiers = Tiers(
+            ram=RamTier(ram_bytes, budget),
+            disk=disk,
+            source=files,
+            budget=budget,
+            supervisor=supervisor,
+            metrics=metrics,
+            chunk_size=chunk_size,
+            shape=shape,
+            loads_ahead=trio.CapacityLimiter(LOADS_AHEAD),
+        )
+        self._tallies = Tallies(HitTally(metrics, "ram"), HitTally(metrics, "disk"))
+        self._contents: WeakValueDictionary[tuple[RemotePath, Version], Content] = WeakValueDictionary()
+
+    def open(self, viewer_of: ViewerOf, path: RemotePath, version: Version) -> FileReader:
+        """A reader of exactly ``version``. Close it.
+
+        Args:
+            viewer_of: the opener and his token of the moment; asked before each remote read.
+            path: of the file.
+            version: as its metadata says; access has been checked by the caller.
+        """
+        content = self._contents.get((path, version))
+        if content is None or content.changed is not None:
+            content = self._contents[path, version] = Content(self._tiers, path, version)
+        self._tiers.disk.hold(path, version)
+        self._tiers.ram.opened()
+        return FileReader(content, viewer_of, self._tallies)
+
+    def get_gauges(self) -> Gauges:
+        """A count of what is going on, for status and for tests."""
+        contents = list(self._contents.values())
+        chunks = [chunk for content in contents for chunk in content.chunks.values()]
+        return Gauges(
+            in_flight_bytes=self._tiers.budget.in_flight,
+            ram_bytes=self._tiers.ram.kept,
+            extents=sum(len(content.extents) for content in contents),
+            waiters=sum(chunk.waiters for chunk in chunks),
+            publishing=sum(chunk.is_publishing for chunk in chunks),
+            streams=self._tiers.budget.streams,
+        )
