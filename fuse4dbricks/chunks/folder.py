@@ -1,0 +1,139 @@
+"""The cache folder as an opened thing: its descriptor, its lock, its space.
+
+The difficulty: the folder may vanish, fill up or turn read-only while mounted, and may be swapped for a link by
+somebody who waits for a root daemon to follow it. So it is opened once, checked (see ``admission``), and all
+that happens inside is relative to its descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fuse4dbricks.chunks.admission import advice_on, check_outside, occupy, open_checked
+from fuse4dbricks.chunks.layout import CHUNK_FILE, CHUNKS, INDEX, TEMPORARY, TEMPORARY_FILE
+from fuse4dbricks.chunks.safety import UnsafeError, entries, opened_folder
+from fuse4dbricks.errors import CacheError, CacheFolderError
+
+
+class CacheFolder:
+    """An opened cache folder.
+
+    Attributes:
+        path: where it is, without links.
+        fd: its descriptor; everything inside is opened relative to it.
+    """
+
+    def __init__(self, path: Path, fd: int, lock_fd: int | None) -> None:
+        self.path = path
+        self.fd = fd
+        self._lock_fd = lock_fd
+
+    @classmethod
+    def open(cls, path: Path, *, exclusive: bool = True, mountpoint: Path | None = None) -> CacheFolder:
+        """Open the folder, creating it (0700) where it is missing.
+
+        Args:
+            path: the folder; its parents are created too.
+            exclusive: take the lock, as a mount does. Without it nothing is created or changed.
+            mountpoint: where the mount is going to be; the folder must not lie inside.
+
+        Raises:
+            CacheFolderError: foreign, unsafe, unusable, locked, newer, or inside the mount.
+        """
+        # The last component stays as given: a link there is refused, links on the way are resolved.
+        given = Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow the last link
+        real = Path(os.path.realpath(given.parent)) / given.name
+        try:
+            if mountpoint is not None:
+                check_outside(real, mountpoint)
+            fd = open_checked(real, create=exclusive)
+            try:
+                return cls(real, fd, occupy(fd) if exclusive else None)
+            except BaseException:
+                os.close(fd)
+                raise
+        except UnsafeError as error:
+            raise CacheFolderError(f"cannot use the cache folder {given}: {error}") from error
+        except OSError as error:
+            raise CacheFolderError(f"cannot use the cache folder {given}: {advice_on(error)}") from error
+
+    @property
+    def index_path(self) -> Path:
+        """Where the index lives."""
+        return self.path / INDEX
+
+    def free_bytes(self) -> tuple[int, int]:
+        """(available to us, in all) of the file system, in bytes.
+
+        Raises:
+            CacheError: it cannot be asked.
+        """
+        try:
+            status = os.fstatvfs(self.fd)
+        except OSError as error:
+            raise CacheError(f"the cache folder's file system does not answer: {error}") from error
+        return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+
+    def overhead_bytes(self) -> int:
+        """Disk space of what is not a chunk: the index with its log, and the folders themselves.
+
+        Raises:
+            CacheError: the folder cannot be read.
+        """
+        try:
+            blocks = os.fstat(self.fd).st_blocks + _blocks_in(self.fd, ".") + _blocks_in(self.fd, CHUNKS)
+        except OSError as error:
+            raise CacheError(f"the cache folder cannot be read: {error}") from error
+        return blocks * 512
+
+    def clear(self) -> None:
+        """Remove the index and all chunks; nothing that is not ours. The lock and the marker stay.
+
+        Raises:
+            CacheFolderError: something could not be removed.
+        """
+        try:
+            for name in entries(self.fd):
+                if name.startswith(INDEX):
+                    os.unlink(name, dir_fd=self.fd)
+            _clear_folder(self.fd, TEMPORARY, TEMPORARY_FILE)
+            with opened_folder(self.fd, CHUNKS, create=True) as chunks:
+                for shard in entries(chunks):
+                    _clear_folder(chunks, shard, CHUNK_FILE)
+        except OSError as error:
+            raise CacheFolderError(
+                f"cannot clear the cache folder {self.path}: {advice_on(error)}"
+            ) from error
+
+    def close(self) -> None:
+        """Give up the lock and the descriptors."""
+        for fd in (self._lock_fd, self.fd):
+            if fd is not None and fd >= 0:
+                os.close(fd)
+        self._lock_fd, self.fd = None, -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _clear_folder(dir_fd: int, name: str, ours: re.Pattern[str]) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError), opened_folder(dir_fd, name) as fd:
+        for entry in entries(fd):
+            if ours.fullmatch(entry):
+                os.unlink(entry, dir_fd=fd)
+
+
+def _blocks_in(dir_fd: int, name: str) -> int:
+    """512-byte blocks of the entries of a folder, not of what is below them."""
+    with opened_folder(dir_fd, name) as fd:
+        return sum(os.stat(entry, dir_fd=fd, follow_symlinks=False).st_blocks for entry in entries(fd))
