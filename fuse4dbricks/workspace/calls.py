@@ -1,0 +1,329 @@
+"""One remote call: admitted, sent, judged, repeated.
+
+The difficulty: each of these is simple alone, and their order is where the bugs are: a slot leaked when a reader is
+cancelled between admission and reply, a connection returned with half a body on it, a deadline that starts after
+the queue. :class:`Caller` is that order, for all callers. The token goes into one header of one request to one
+host, and is cut out of whatever comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import httpx
+import trio
+
+from fuse4dbricks import __version__
+from fuse4dbricks.clock import Clock
+from fuse4dbricks.errors import DeadlineExceeded, ProtocolViolation, RemoteError
+from fuse4dbricks.telemetry.metrics import Metrics
+from fuse4dbricks.tokens import Token
+from fuse4dbricks.units import KIB, MIB
+from fuse4dbricks.workspace.body import Body
+from fuse4dbricks.workspace.dates import parse_http_date
+from fuse4dbricks.workspace.limits import CallLimiter, Lane, Lease, Limits, Ticket, Urgency
+from fuse4dbricks.workspace.network import TRANSPORT_ERRORS, before_reply, timed_out
+from fuse4dbricks.workspace.replies import VIOLATION_TRIES, failure_of, is_page
+from fuse4dbricks.workspace.retry import Budget, Patience, Setback, persist
+from fuse4dbricks.workspace.wire import decode_json
+
+#: A page of 1,000 entries with 255-character names has about 2 MB.
+MAX_JSON = 64 * MIB
+MAX_ERROR_BODY = 64 * KIB
+#: A Date header further than this from our clock is not believed.
+SANE_SKEW = 86400.0
+#: Replies that metrics tell apart from their class.
+_TELLING = frozenset({401, 403, 404, 412, 416, 429, 500, 503})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is asked, without who asks.
+
+    Attributes:
+        kind: for the metrics.
+        lane: what the limiter counts it as.
+        method: GET, HEAD or POST.
+        path: percent-encoded, from ``/api`` on.
+        query: not yet encoded.
+        headers: beyond the usual ones.
+    """
+
+    kind: str
+    lane: Lane
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def what(self) -> str:
+        """For messages; without the query, whose tokens mean nothing to people."""
+        return f"{self.method} {self.path}"
+
+
+class Reply:
+    """A reply whose body is still to be read. Leaving it gives connection and slot back.
+
+    Attributes:
+        status: HTTP status.
+        headers: case-insensitive.
+        body: what is still to come.
+        observed_at: Unix time by the server's clock if that is sane, else ours.
+        limiter: that admitted the call.
+        lease: the call's slot in it.
+    """
+
+    __slots__ = ("body", "headers", "lease", "limiter", "observed_at", "status")
+
+    def __init__(
+        self, response: httpx.Response, body: Body, observed_at: float, limiter: CallLimiter, lease: Lease
+    ) -> None:
+        self.status = response.status_code
+        self.headers = response.headers
+        self.body = body
+        self.observed_at = observed_at
+        self.limiter = limiter
+        self.lease = lease
+
+    async def aclose(self) -> None:
+        """Close or return the connection, then give the slot back; never waits for the server."""
+        try:
+            await self.body.aclose()
+        finally:
+            self.limiter.release(self.lease)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The reply to a HEAD.
+
+    Attributes:
+        headers: case-insensitive.
+        observed_at: Unix time by the server's clock if that is sane, else ours.
+    """
+
+    headers: Mapping[str, str]
+    observed_at: float
+
+
+class Caller:
+    """Sends calls to one workspace, within its limits and ours.
+
+    Attributes:
+        patience: the time limits of every call.
+        metrics: where calls are counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        base: str,
+        transport: httpx.AsyncBaseTransport,
+        limits: Limits,
+        patience: Patience,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        files = CallLimiter(
+            in_flight=limits.files_in_flight, data=limits.data_in_flight, per_second=limits.files_per_second
+        )
+        catalog = CallLimiter(
+            in_flight=limits.catalog_in_flight, data=1, per_second=limits.catalog_per_second
+        )
+        self.patience = patience
+        self.metrics = metrics
+        self._limiters = {Lane.CATALOG: catalog, Lane.METADATA: files, Lane.DATA: files}
+        self._base = base
+        self._transport = transport
+        self._clock = clock
+
+    async def fetch_json(
+        self,
+        call: Call,
+        token: Token,
+        parse: Callable[[Any, float], T],
+        *,
+        urgency: Urgency = Urgency.WAITED,
+    ) -> T:
+        """What ``parse(payload, observed_at)`` makes of the JSON of a 200.
+
+        Raises:
+            ProtocolViolation: it is not JSON, or ``parse`` says that it is not what was due.
+            RemoteError: any other, after the retries it deserves.
+        """
+
+        async def read(reply: Reply, budget: Budget) -> T:
+            body = await reply.body.read_all(MAX_JSON, budget.deadline)
+            return _parse(call, reply, body, parse)
+
+        return await self._fetch(call, token, urgency, read)
+
+    async def fetch_head(self, call: Call, token: Token) -> Head:
+        """The headers of a 200.
+
+        Raises:
+            RemoteError: any, after the retries it deserves.
+        """
+
+        async def read(reply: Reply, budget: Budget) -> Head:
+            await reply.body.read_all(MAX_ERROR_BODY, budget.deadline)
+            return Head(reply.headers, reply.observed_at)
+
+        return await self._fetch(call, token, Urgency.WAITED, read)
+
+    async def _fetch(
+        self, call: Call, token: Token, urgency: Urgency, read: Callable[[Reply, Budget], Awaitable[T]]
+    ) -> T:
+        budget = self.budget()
+        ticket = Ticket(urgency)
+
+        async def attempt() -> T:
+            async with await self.open(call, token, ticket, budget) as reply:
+                return await read(reply, budget)
+
+        return await persist(budget, attempt)
+
+    def budget(self) -> Budget:
+        """The attempts and time of a call that begins now."""
+        return Budget(self.patience, self.metrics)
+
+    async def open(
+        self,
+        call: Call,
+        token: Token,
+        ticket: Ticket,
+        budget: Budget,
+        accept: frozenset[int] = frozenset({200}),
+    ) -> Reply:
+        """One attempt, up to the headers of a reply with a status in ``accept``.
+
+        Raises:
+            Setback: it failed, another attempt may not.
+            RemoteError: it failed for good.
+        """
+        limiter = self._limiters[call.lane]
+        lease = await self._queue(limiter, call, ticket, budget)
+        async with AsyncExitStack() as undo:
+            undo.callback(limiter.release, lease)
+            response = await self._send(self._build(call, token, budget), call, budget)
+            body = Body(response, self.patience, call.what)
+            reply = Reply(response, body, self._observe_time(response.headers), limiter, lease)
+            undo.push_async_callback(reply.aclose)
+            self.metrics.count("remote.replies", status=_status_class(reply.status))
+            if reply.status not in accept:
+                raise await self._judge(call, token, reply, budget)
+            limiter.note_answered()
+            undo.pop_all()
+        return reply
+
+    async def _queue(self, limiter: CallLimiter, call: Call, ticket: Ticket, budget: Budget) -> Lease:
+        while True:
+            with trio.move_on_at(budget.deadline):
+                lease = await limiter.acquire(ticket, call.lane)
+                if ticket.urgency is Urgency.AHEAD:
+                    # Nobody waited while it queued, so the queue has used up nobody's time.
+                    budget.renew()
+                return lease
+            # Who promoted it has only waited since then.
+            wanted_at = ticket.promoted_at
+            if wanted_at is None or wanted_at + self.patience.total <= trio.current_time():
+                raise DeadlineExceeded(f"{call.what}: no free slot within {self.patience.total:g} s")
+            budget.deadline = wanted_at + self.patience.total
+
+    def _build(self, call: Call, token: Token, budget: Budget) -> httpx.Request:
+        query = f"?{urlencode(call.query, quote_via=quote)}" if call.query else ""
+        timeout = {"connect": min(self.patience.connect, budget.remaining), "write": self.patience.stall}
+        headers = {
+            "Authorization": f"Bearer {token.reveal()}",
+            "User-Agent": f"fuse4dbricks/{__version__}",
+            "Accept": "*/*",
+            # Ranges and lengths stay byte-exact, and there is no bomb to unpack.
+            "Accept-Encoding": "identity",
+            **call.headers,
+        }
+        failure: RemoteError | Setback
+        try:
+            url = f"{self._base}{call.path}{query}"
+            return httpx.Request(call.method, url, headers=headers, extensions={"timeout": timeout})
+        except (httpx.InvalidURL, ValueError) as error:
+            failure = before_reply(call.what, httpx.InvalidURL(type(error).__name__))
+        raise failure
+
+    async def _send(self, request: httpx.Request, call: Call, budget: Budget) -> httpx.Response:
+        self.metrics.count("remote.calls", kind=call.kind)
+        failure: RemoteError | Setback = timed_out(call.what, "the reply")
+        with trio.move_on_at(min(budget.deadline, trio.current_time() + self.patience.response)):
+            try:
+                return await self._transport.handle_async_request(request)
+            except TRANSPORT_ERRORS as error:
+                failure = before_reply(call.what, error)
+        # Outside the except block: the context of theirs would hold the request's headers.
+        raise failure
+
+    async def _judge(self, call: Call, token: Token, reply: Reply, budget: Budget) -> RemoteError | Setback:
+        """Read what the service says about its refusal, and tell the limiter."""
+        text = await _read_complaint(reply.body, budget)
+        failure = failure_of(
+            call.what,
+            reply.status,
+            reply.headers,
+            b"" if call.method == "HEAD" else text,
+            now=reply.observed_at,
+            secret=token.reveal(),
+        )
+        if reply.status == 429:
+            self.metrics.count("remote.throttled")
+            reply.limiter.note_throttled(
+                reply.lease, failure.retry_after if isinstance(failure, Setback) else None
+            )
+        elif reply.status < 500:
+            reply.limiter.note_answered()
+        return failure
+
+    def _observe_time(self, headers: Mapping[str, str]) -> float:
+        wall = self._clock.wall()
+        date = parse_http_date(headers.get("date"))
+        return float(date) if date is not None and abs(date - wall) < SANE_SKEW else wall
+
+
+def _status_class(status: int) -> str:
+    return str(status) if status in _TELLING else f"{status // 100}xx"
+
+
+async def _read_complaint(body: Body, budget: Budget) -> bytes:
+    """As much of an error body as says what is wrong."""
+    pieces: list[bytes] = []
+    length = 0
+    while length < MAX_ERROR_BODY and (piece := await body.next_piece(budget.deadline)) is not None:
+        pieces.append(piece)
+        length += len(piece)
+    return b"".join(pieces)[:MAX_ERROR_BODY]
+
+
+def _parse(call: Call, reply: Reply, body: bytes, parse: Callable[[Any, float], T]) -> T:
+    facts = {"status": reply.status, "request_id": reply.headers.get("x-request-id")}
+    if is_page(reply.headers, body):
+        # A gateway's; the next attempt may reach the service.
+        page = ProtocolViolation(f"{call.what}: an HTML page where JSON was due", **facts)
+        raise Setback(page, reason="violation", tries=VIOLATION_TRIES)
+    try:
+        return parse(decode_json(body), reply.observed_at)
+    except ProtocolViolation as error:
+        text = str(error)
+    raise ProtocolViolation(f"{call.what}: {text}", **facts)

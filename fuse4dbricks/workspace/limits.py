@@ -1,0 +1,274 @@
+"""How many calls at once, how many a second, and who goes first.
+
+The difficulty: the Files API serves 10 calls at a time and 100 a second (databricks-api 6) and answers 429 beyond
+that, so what everybody wants must queue here. A reader who waits must not stand behind what was fetched ahead of
+need; a listing not behind eight long downloads; and nobody behind the rate window because the one who was to watch
+the clock was cancelled.
+
+One :class:`CallLimiter` per service decides. Its state changes only between awaits, so it needs no lock. On 429 it
+halves its width and wins it back one call per round of successes (AIMD, as TCP does).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import trio
+
+#: The rate is counted over this many seconds.
+WINDOW = 1.0
+#: Throttling never shrinks the width below this: one call for data, one for all else.
+NARROWEST = 2
+#: After a 429 nothing starts for at most this long: the service's own window is a second.
+LONGEST_HOLD = 1.0
+
+
+class Urgency(enum.IntEnum):
+    """Who waits for a call."""
+
+    WAITED = 0
+    AHEAD = 1
+
+
+class Lane(enum.Enum):
+    """What a call is for."""
+
+    CATALOG = "catalog"
+    METADATA = "metadata"
+    DATA = "data"
+
+
+class Ticket:
+    """The urgency of one call, which may rise while the call queues.
+
+    Attributes:
+        urgency: as of now.
+        promoted_at: trio time of the promotion, or None.
+        on_promote: set by the limiter while the call queues or is in flight.
+    """
+
+    __slots__ = ("on_promote", "promoted_at", "urgency")
+
+    def __init__(self, urgency: Urgency = Urgency.WAITED) -> None:
+        self.urgency = urgency
+        self.promoted_at: float | None = None
+        self.on_promote: Callable[[], None] | None = None
+
+    def promote(self) -> None:
+        """Somebody waits for it now."""
+        if self.urgency is Urgency.WAITED:
+            return
+        self.urgency = Urgency.WAITED
+        self.promoted_at = trio.current_time()
+        if self.on_promote is not None:
+            self.on_promote()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Widths and rates. The Files API's are the backend's known limits with a margin for clock skew; the
+    catalog's follow what the SDKs and the old control plane bear (databricks-api 6).
+
+    Attributes:
+        files_in_flight: Files-API calls at once.
+        data_in_flight: of these, for file content.
+        files_per_second: Files-API calls started in any second.
+        catalog_in_flight: Unity Catalog and SCIM calls at once.
+        catalog_per_second: Unity Catalog and SCIM calls started in any second.
+    """
+
+    files_in_flight: int = 10
+    data_in_flight: int = 8
+    files_per_second: int = 95
+    catalog_in_flight: int = 8
+    catalog_per_second: int = 30
+
+    @property
+    def connections(self) -> int:
+        """What the connection pool must hold so that nobody queues in it."""
+        return self.files_in_flight + self.catalog_in_flight
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The right to have one call in flight. Give it back with :meth:`CallLimiter.release`."""
+
+    ticket: Ticket
+    lane: Lane
+    started_at: float
+    is_held: bool = True
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether nobody waits for it, as of now: tickets are promoted in flight too."""
+        return self.ticket.urgency is Urgency.AHEAD
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    ticket: Ticket
+    lane: Lane
+    lease: Lease | None = None
+    wake_at: float = float("inf")
+    event: trio.Event = field(default_factory=trio.Event)
+
+
+class CallLimiter:
+    """Admits calls to one service."""
+
+    def __init__(self, *, in_flight: int, data: int, per_second: int) -> None:
+        self._widest = in_flight
+        self._data_share = data / in_flight
+        self._width = float(in_flight)
+        self._held: set[Lease] = set()
+        self._starts: deque[float] = deque(maxlen=per_second)
+        self._held_until = 0.0
+        self._shrunk_at = float("-inf")
+        # FIFO inside an urgency; dicts because a cancelled waiter leaves from the middle.
+        self._queues: dict[Urgency, dict[_Waiter, None]] = {urgency: {} for urgency in Urgency}
+        self._timekeeper: _Waiter | None = None
+
+    @property
+    def width(self) -> int:
+        """Calls admitted at once, as of now."""
+        return int(self._width)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls admitted and not given back."""
+        return len(self._held)
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait to be admitted."""
+        return sum(map(len, self._queues.values()))
+
+    async def acquire(self, ticket: Ticket, lane: Lane) -> Lease:
+        """Wait for a turn. Cancelling gives the place, or the turn, to the next."""
+        waiter = _Waiter(ticket, lane)
+        self._enqueue(waiter)
+        ticket.on_promote = lambda: self._promote(waiter)
+        try:
+            self._dispatch()
+            while waiter.lease is None:
+                await self._doze(waiter)
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            ticket.on_promote = None
+            if waiter.lease is not None:
+                self.release(waiter.lease)
+            raise
+        finally:
+            self._forget(waiter)
+        return waiter.lease
+
+    def release(self, lease: Lease) -> None:
+        """The call is over, however it ended. Doing it twice is harmless."""
+        if lease.is_held:
+            lease.is_held = False
+            lease.ticket.on_promote = None
+            self._held.discard(lease)
+            self._dispatch()
+
+    def note_answered(self) -> None:
+        """A call was served: widen by one per round of them."""
+        self._width = min(float(self._widest), self._width + 1 / self._width)
+        self._dispatch()
+
+    def note_throttled(self, lease: Lease, retry_after: float | None) -> None:
+        """A call was answered 429: halve, once per round, and hold everything for a moment."""
+        now = trio.current_time()
+        if lease.started_at > self._shrunk_at:
+            self._width = max(float(min(NARROWEST, self._widest)), self._width / 2)
+            self._shrunk_at = now
+        self._held_until = max(self._held_until, now + min(retry_after or 0.0, LONGEST_HOLD))
+
+    # --- the queue -------------------------------------------------------------------------------
+
+    def _enqueue(self, waiter: _Waiter) -> None:
+        self._queues[waiter.ticket.urgency][waiter] = None
+
+    def _dequeue(self, waiter: _Waiter) -> None:
+        for queue in self._queues.values():
+            queue.pop(waiter, None)
+
+    def _promote(self, waiter: _Waiter) -> None:
+        if waiter.lease is None:
+            self._dequeue(waiter)
+            self._enqueue(waiter)
+        self._dispatch()
+
+    def _forget(self, waiter: _Waiter) -> None:
+        self._dequeue(waiter)
+        if self._timekeeper is waiter:
+            # The next in line has to watch the clock now.
+            self._timekeeper = None
+            self._dispatch()
+
+    async def _doze(self, waiter: _Waiter) -> None:
+        """Wait for a turn or, as the timekeeper, for the rate window to open."""
+        with trio.move_on_at(waiter.wake_at) as nap:
+            await waiter.event.wait()
+        waiter.event = trio.Event()
+        if nap.cancelled_caught:
+            waiter.wake_at = float("inf")
+            if self._timekeeper is waiter:
+                self._timekeeper = None
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Admit whoever may go, in order."""
+        now = trio.current_time()
+        while (waiter := next(self._eligible(), None)) is not None:
+            opens_at = self._opens_at(now)
+            if opens_at > now:
+                self._appoint_timekeeper(waiter, opens_at)
+                return
+            self._admit(waiter, now)
+
+    def _admit(self, waiter: _Waiter, now: float) -> None:
+        self._dequeue(waiter)
+        waiter.lease = Lease(waiter.ticket, waiter.lane, now)
+        self._held.add(waiter.lease)
+        self._starts.append(now)
+        waiter.event.set()
+
+    def _appoint_timekeeper(self, waiter: _Waiter, opens_at: float) -> None:
+        if self._timekeeper is None:
+            self._timekeeper = waiter
+            waiter.wake_at = opens_at
+            waiter.event.set()
+
+    def _opens_at(self, now: float) -> float:
+        """When the next call may start as far as the rate goes."""
+        is_full = len(self._starts) == self._starts.maxlen
+        window_opens = self._starts[0] + WINDOW if is_full else now
+        return max(now, self._held_until, window_opens)
+
+    def _eligible(self) -> Iterator[_Waiter]:
+        for urgency, queue in self._queues.items():
+            rooms = {lane: self._has_room(lane, urgency) for lane in Lane}
+            yield from (waiter for waiter in queue if rooms[waiter.lane])
+
+    def _has_room(self, lane: Lane, urgency: Urgency) -> bool:
+        """Whether a call of this kind may start beside those in flight.
+
+        What is fetched ahead leaves a fifth of the width, and one data call, to those who wait.
+        """
+        width = self.width
+        data_width = max(1, int(width * self._data_share))
+        if len(self._held) >= width:
+            return False
+        data = [lease for lease in self._held if lease.lane is Lane.DATA]
+        if lane is Lane.DATA and len(data) >= data_width:
+            return False
+        if urgency is Urgency.WAITED:
+            return True
+        ahead = sum(lease.is_ahead for lease in self._held)
+        ahead_data = sum(lease.is_ahead for lease in data)
+        if lane is Lane.DATA and ahead_data >= max(1, data_width - 1):
+            return False
+        return ahead < max(1, width - max(1, width // 5))

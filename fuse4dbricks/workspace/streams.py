@@ -1,0 +1,137 @@
+"""A range of one version of a file as one stream, over as many replies as it takes.
+
+The difficulty: long bodies break. A reader has seen the first megabytes and wants the rest, of the same bytes: so a
+stream that breaks goes on at the offset it reached, in a new reply that is checked like the first, against the ETag
+that the first one showed if it showed one. It ends when there is no progress, by attempts and by time; while bytes
+come it may go on for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from fuse4dbricks.entry import Version
+from fuse4dbricks.errors import ProtocolViolation, VersionChanged
+from fuse4dbricks.tokens import Token
+from fuse4dbricks.workspace.calls import Call, Caller, Reply
+from fuse4dbricks.workspace.dates import format_http_date
+from fuse4dbricks.workspace.identity import Identity
+from fuse4dbricks.workspace.limits import Lane, Ticket
+from fuse4dbricks.workspace.ranges import check_range_reply
+from fuse4dbricks.workspace.replies import VIOLATION_TRIES
+from fuse4dbricks.workspace.retry import Budget, Setback, persist
+
+_ACCEPT = frozenset({200, 206})
+
+
+class RangeStream:
+    """Bytes ``[start, stop)`` in pieces, contiguous; an async context manager and its own iterator."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        identity: Identity,
+        token: Token,
+        url_path: str,
+        start: int,
+        stop: int,
+        version: Version,
+        ticket: Ticket,
+    ) -> None:
+        self._caller = caller
+        self._identity = identity
+        self._token = token
+        self._url_path = url_path
+        self._offset = start
+        self._stop = stop
+        self._version = version
+        self._ticket = ticket
+        self._budget: Budget | None = None
+        self._reply: Reply | None = None
+        self._gained = 0
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        if self._offset < self._stop:
+            self._budget = self._caller.budget()
+            await self._reopen(self._budget)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while self._offset < self._stop:
+            assert self._budget is not None, "a stream is used inside its context"
+            reply = self._reply or await self._reopen(self._budget)
+            try:
+                return await self._take(reply)
+            except Setback as failure:
+                setback = failure
+            await self._close()
+            self._credit(self._budget)
+            await self._budget.back_off(setback)
+        raise StopAsyncIteration
+
+    async def _take(self, reply: Reply) -> bytes:
+        """The next piece. The last one is handed on only when the body has ended where it should."""
+        piece = await reply.body.next_piece()
+        if piece is None:
+            raise self._violation("the body is shorter than its headers say")
+        end = self._offset + len(piece)
+        is_last = end == self._stop
+        if end > self._stop or (is_last and await reply.body.next_piece() is not None):
+            raise self._violation("the body is longer than its headers say")
+        self._offset = end
+        self._gained += len(piece)
+        self._caller.metrics.add("remote.bytes", len(piece))
+        if is_last:
+            await self._close()
+        return piece
+
+    async def _reopen(self, budget: Budget) -> Reply:
+        async with self._identity.settling_denials(self._token):
+            self._reply = await persist(budget, lambda: self._open_once(budget))
+        return self._reply
+
+    async def _open_once(self, budget: Budget) -> Reply:
+        reply = await self._caller.open(self._call(), self._token, self._ticket, budget, _ACCEPT)
+        try:
+            self._version = check_range_reply(
+                reply.status, reply.headers, start=self._offset, stop=self._stop, version=self._version
+            )
+        except (ProtocolViolation, VersionChanged) as error:
+            text, is_changed = str(error), isinstance(error, VersionChanged)
+        else:
+            return reply
+        await reply.aclose()
+        if is_changed:
+            raise VersionChanged(f"GET {self._url_path}: {text}", status=reply.status)
+        raise self._violation(text)
+
+    def _call(self) -> Call:
+        headers = {"Range": f"bytes={self._offset}-{self._stop - 1}"}
+        if self._version.last_modified is not None:
+            # The server's own time; one built from a local clock has made every read fail (databricks-api 1.3).
+            headers["If-Unmodified-Since"] = format_http_date(self._version.last_modified)
+        return Call("range", Lane.DATA, "GET", self._url_path, headers=headers)
+
+    def _credit(self, budget: Budget) -> None:
+        """Renew the budget if this reply brought as much as the slowest tolerable one would have in all of it."""
+        if self._gained >= budget.patience.min_rate * budget.patience.total:
+            budget.renew()
+        self._gained = 0
+
+    def _violation(self, text: str) -> Setback:
+        error = ProtocolViolation(f"GET {self._url_path}: {text}")
+        return Setback(error, reason="violation", tries=VIOLATION_TRIES)
+
+    async def _close(self) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            await reply.aclose()
