@@ -181,6 +181,16 @@ class Access:
             principal = await self._resolve_principal(uid, token)
         return Viewer(uid, principal, token)
 
+    async def has_valid_token(self, uid: int) -> bool:
+        """Whether ``uid`` has a token that the service has not refused; an outage refuses nothing."""
+        try:
+            await self.resolve_viewer(uid)
+        except (NoToken, InvalidToken):
+            return False
+        except RemoteError as error:
+            logger.debug("uid %d: %s", uid, error)
+        return True
+
     async def _other_token(self, uid: int, rejected: Token, refusal: RemoteError) -> Token:
         """A token other than the refused one: each source may renew once."""
         try:

@@ -12,7 +12,9 @@ The difficulties, and who solves them here:
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
+
 from fuse4dbricks.cache.connectivity import HOLD_SECONDS, Connectivity, is_outage
 from fuse4dbricks.cache.fetching import TreeFetcher
 from fuse4dbricks.cache.freshness import Freshness, Known, Ttls
@@ -27,6 +29,8 @@ from fuse4dbricks.errors import NotFound, RemoteError
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Viewer
+
+logger = logging.getLogger("fuse4dbricks.metadata")
 
 #: None: shared by all who may read the volume; else a principal's id.
 Scope = str | None
@@ -61,6 +65,7 @@ class MetadataCache:
         self._fetcher = fetcher
         self._shelf = shelf
         self._connectivity = connectivity
+        self._supervisor = supervisor
         self._metrics = metrics
         self._freshness = Freshness(clock)
         self._ttls = ttls
@@ -82,6 +87,15 @@ class MetadataCache:
     def load_entry(self, viewer: Viewer, path: RemotePath) -> Known | None:
         """What RAM or the index knows of ``path``, believable or not."""
         return self._recall(viewer, path) or self._load(viewer, path)
+
+    def has_seen(self, viewer: Viewer, path: RemotePath) -> bool:
+        """Whether an answer about ``path`` could come from a cache, fresh or not."""
+        return self.has_listed(viewer, path.parent) or self.load_entry(viewer, path) is not None
+
+    def has_listed(self, viewer: Viewer, folder: RemotePath) -> bool:
+        """Whether a listing of ``folder`` could come from a cache, fresh or not."""
+        scope = listing_scope(viewer, folder)
+        return (scope, folder) in self._listings or self._shelf.has_listing(folder, scope)
 
     async def resolve_entry(self, viewer: Viewer, path: RemotePath) -> Known:
         """What is at ``path``; the entry's name is the server's.
@@ -206,6 +220,17 @@ class MetadataCache:
         if not listing.is_complete:
             await self._page_flights.join(id(listing), lambda: self._fetch_page(viewer, listing))
 
+    def extend_ahead(self, viewer: Viewer, listing: Listing) -> None:
+        """Start reading the next page before anybody asks for it."""
+        if not listing.is_complete and id(listing) not in self._page_flights:
+            self._supervisor.start_soon("listing-ahead", self._extend_quietly, viewer, listing)
+
+    async def _extend_quietly(self, viewer: Viewer, listing: Listing) -> None:
+        try:
+            await self.extend(viewer, listing)
+        except RemoteError as error:
+            logger.debug("reading ahead in %s: %s", listing.path, error)
+
     async def _fetch_page(self, viewer: Viewer, listing: Listing) -> None:
         scope = listing_scope(viewer, listing.path)
         before = len(listing)
@@ -305,6 +330,10 @@ class MetadataCache:
     def freshness_left(self, known: Known) -> float:
         """Seconds for which the kernel may keep ``known``."""
         return self._freshness.left(known)
+
+    def listing_freshness_left(self, listing: Listing) -> float:
+        """Seconds for which the kernel may keep what ``listing`` says."""
+        return self._freshness.left(Known(None, listing.fetched_at, listing.fresh_until))
 
     def is_listing_fresh(self, listing: Listing) -> bool:
         """Whether a listing may serve a new reader."""

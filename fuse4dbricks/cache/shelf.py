@@ -144,6 +144,10 @@ class TreeShelf:
         is_last = len(entries) < PAGE_ENTRIES
         listing.add_page(entries, next_token=None if is_last else entries[-1].name)
 
+    def has_listing(self, path: RemotePath, scope: str | None) -> bool:
+        """Whether a listing of the folder is stored, fresh or not."""
+        return self._tree is not None and self._tree.load_listing(path, scope) is not None
+
     def is_long(self, path: RemotePath, scope: str | None) -> bool:
         """Whether the folder is known to have more than one page of entries."""
         stored = self._tree.load_listing(path, scope) if self._tree is not None else None

@@ -1,0 +1,84 @@
+"""The wrapper round every handler.
+
+The difficulty: pyfuse3 ends the mount, for every user of it, on any exception but ``FUSEError`` that leaves a
+handler; and a request that the daemon has accepted cannot be killed by its caller, so a handler that waits for
+ever makes an unkillable process. Hence: one deadline and one exit for all of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar, cast
+
+import pyfuse3
+import trio
+
+from fuse4dbricks.fuse.errnos import errno_of, log_failure
+from fuse4dbricks.telemetry.metrics import Metrics
+
+#: Seconds in which each request is answered. The workspace client gives up after 25, so that its own, clearer
+#: error usually comes first.
+DEADLINE_SECONDS = 30.0
+
+
+class Guarded(Protocol):
+    """What the wrapper needs of the object whose handlers it wraps."""
+
+    metrics: Metrics
+    deadline: float
+
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+
+
+def guarded(handler: Handler) -> Handler:
+    """Let nothing but an answer, ``FUSEError`` and trio's cancellation out of ``handler``."""
+    operation = handler.__name__
+
+    @functools.wraps(handler)
+    async def guard(self: Guarded, *args: Any) -> Any:
+        self.metrics.count("fuse.calls", operation=operation)
+        try:
+            with trio.fail_after(self.deadline):
+                return await handler(self, *args)
+        except (pyfuse3.FUSEError, trio.Cancelled):
+            raise
+        except BaseException as error:  # noqa: BLE001 - anything else would end the mount for everybody
+            raise pyfuse3.FUSEError(_note(self.metrics, operation, error)) from None
+
+    guard.is_guarded = True  # type: ignore[attr-defined]  # a test proves that no handler goes without
+    return cast(Handler, guard)
+
+
+def silenced(handler: Handler) -> Handler:
+    """The same for requests that have no reply (``forget``): a failure is counted and swallowed."""
+    operation = handler.__name__
+
+    @functools.wraps(handler)
+    async def guard(self: Guarded, *args: Any) -> None:
+        self.metrics.count("fuse.calls", operation=operation)
+        try:
+            await handler(self, *args)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001 - anything else would end the mount for everybody
+            _note(self.metrics, operation, error)
+
+    guard.is_guarded = True  # type: ignore[attr-defined]  # a test proves that no handler goes without
+    return cast(Handler, guard)
+
+
+def _note(metrics: Metrics, operation: str, error: BaseException) -> int:
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return _note(metrics, operation, error.exceptions[0])
+    if isinstance(error, pyfuse3.FUSEError):
+        return error.errno
+    log_failure(operation, error)
+    number = errno_of(error)
+    if number is None:
+        metrics.count("fuse.internal_errors", operation=operation)
+        number = errno.EIO
+    metrics.count("fuse.errors", errno=errno.errorcode.get(number, str(number)))
+    return number

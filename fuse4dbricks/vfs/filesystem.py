@@ -1,0 +1,378 @@
+"""The file system, without FUSE: what each operation means for one local user.
+
+The difficulties, and who solves them here:
+
+* Everything shown is shown to *somebody*. Each operation names the local user; inside volumes nothing is
+  answered from any cache before :meth:`_admit` has seen a proof of his grant.
+* Few calls. When nothing of a folder is cached, its listing is fetched straight away and is itself the proof;
+  only what is already cached needs a separate one.
+* Handles are pinned: an inode is one version of a file (``vfs/inodes.py``), and ``open`` of an inode whose file
+  has moved on raises :class:`~fuse4dbricks.errors.VersionChanged`, upon which the kernel looks the name up anew.
+* The kernel's dentry cache is common to all local users, so on a shared mount the boundary dentries (catalogs,
+  schemas, volumes) get no timeout and each path walk asks again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from fuse4dbricks.access import Access
+from fuse4dbricks.auth.written import WrittenTokens
+from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.cache.freshness import Known
+from fuse4dbricks.cache.listing import Listing
+from fuse4dbricks.cache.metadata import MetadataCache
+from fuse4dbricks.entry import Kind
+from fuse4dbricks.errors import (
+    AccessDenied,
+    InvalidToken,
+    IsADirectory,
+    NoAttribute,
+    NotADirectory,
+    NotFound,
+    ReadOnly,
+    RemoteError,
+    VersionChanged,
+)
+from fuse4dbricks.paths import RemotePath, name_from_kernel
+from fuse4dbricks.tokens import Viewer
+from fuse4dbricks.vfs.attributes import Attributes, Look
+from fuse4dbricks.vfs.content import Content
+from fuse4dbricks.vfs.control import AUTH_INO, TOKEN_INO, ControlTree, TokenHandle
+from fuse4dbricks.vfs.folders import FolderReader
+from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, OpenText
+from fuse4dbricks.vfs.inodes import InodeTable, Node
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the kernel is told of a new file handle.
+
+    Attributes:
+        number: the handle.
+        keep_cache: whether pages that it holds of this inode are still good.
+        direct_io: whether reads and writes go past its page cache.
+    """
+
+    number: int
+    keep_cache: bool = False
+    direct_io: bool = False
+
+
+class Filesystem:
+    """All operations. Raises the tree of ``errors.py``; knows no errno."""
+
+    def __init__(
+        self,
+        *,
+        access: Access,
+        metadata: MetadataCache,
+        content: Content,
+        connectivity: Connectivity,
+        written: WrittenTokens,
+        look: Look,
+    ) -> None:
+        self.inodes = InodeTable()
+        self.handles = HandleTable()
+        self._access = access
+        self._metadata = metadata
+        self._content = content
+        self._connectivity = connectivity
+        self._look = look
+        self._control = ControlTree(look, written)
+        self._folders = FolderReader(metadata, self.inodes, self._attributes, self._control.get_attributes)
+
+    # --- names and attributes --------------------------------------------------------------------
+
+    async def lookup(self, uid: int, parent_ino: int, raw_name: bytes) -> Attributes:
+        """Resolve a name in a folder; the kernel then holds one more reference to what is returned.
+
+        Returns:
+            Attributes, with number 0 when the name is absent and the kernel may remember that.
+        """
+        name = name_from_kernel(raw_name)
+        control = self._control.find(parent_ino, name)
+        if control is not None:
+            return self._control.get_attributes(control)
+        if self._control.is_control(parent_ino):
+            raise NotFound(f"no {name}")
+        parent = self._folder(parent_ino)
+        viewer = await self._viewer(uid)
+        path = parent.path.child(name)
+        try:
+            known = await self._resolve(viewer, path)
+        except NotFound:
+            return self._absent(viewer, path)
+        assert known.entry is not None  # resolve raises NotFound instead
+        node = self.inodes.find(parent, known.entry)
+        node.lookups += 1
+        return self._attributes(node, self._metadata.freshness_left(known))
+
+    def _absent(self, viewer: Viewer, path: RemotePath) -> Attributes:
+        """A negative dentry where the kernel may keep one: it would serve every local user alike."""
+        known = None if self._look.is_shared else self._metadata.get_entry(viewer, path)
+        if known is None or known.entry is not None:
+            raise NotFound(f"no {path}")
+        return Attributes(0, entry_timeout=self._metadata.freshness_left(known))
+
+    async def _resolve(self, viewer: Viewer, path: RemotePath) -> Known:
+        if not path.in_volume:
+            return await self._metadata.resolve_entry(viewer, path)
+        if path.boundary_kind is Kind.VOLUME:
+            known = await self._metadata.resolve_entry(viewer, path)
+            if self._look.is_shared:
+                await self._access.require(viewer, path)
+            return known
+        if self._access.get_grant(viewer, path.volume):
+            return await self._metadata.resolve_entry(viewer, path)
+        if self._metadata.has_seen(viewer, path):
+            await self._access.require(viewer, path.volume)
+        known = await self._metadata.resolve_entry(viewer, path)
+        await self._access.require(viewer, path.volume)
+        return known
+
+    def forget(self, references: Iterable[tuple[int, int]]) -> None:
+        """The kernel drops references: (inode number, how many)."""
+        for ino, count in references:
+            self.inodes.forget(ino, count)
+
+    async def getattr(self, uid: int, ino: int) -> Attributes:
+        """What ``stat`` shows of an inode that the kernel holds."""
+        if self._control.is_control(ino):
+            return self._control.get_attributes(ino)
+        node = self.inodes.get(ino)
+        if node.kind is Kind.ROOT:
+            return self._attributes(node, 0.0)
+        path = node.path
+        viewer = await self._viewer(uid)
+        await self._admit(viewer, path)
+        known = self._metadata.get_entry(viewer, path)
+        if known is None and self._look.is_shared and not path.in_volume:
+            known = await self._metadata.resolve_entry(viewer, path)
+        is_current = known is not None and known.entry is not None and known.entry.version == node.version
+        left = self._metadata.freshness_left(known) if known is not None and is_current else 0.0
+        return self._attributes(node, left)
+
+    async def check_access(self, uid: int, ino: int, mode: int) -> None:
+        """``access(2)``: returns when allowed.
+
+        Raises:
+            ReadOnly: writing was asked for.
+            AccessDenied: execution of a file was asked for.
+        """
+        if self._control.is_control(ino):
+            self._control.check_access(ino, mode)
+            return
+        node = self.inodes.get(ino)
+        if node.kind is not Kind.ROOT:
+            await self._admit(await self._viewer(uid), node.path)
+        if mode & os.W_OK:
+            raise ReadOnly("the mount is read-only")
+        if mode & os.X_OK and not node.kind.is_directory and not self._look.file_mode & 0o111:
+            raise AccessDenied(f"{node.name} is not a program")
+
+    def truncate(self, ino: int) -> Attributes:
+        """Set the size to zero, as ``>`` does first: allowed on the token file only."""
+        if ino != TOKEN_INO:
+            raise ReadOnly("the mount is read-only")
+        return self._control.get_attributes(ino)
+
+    @staticmethod
+    def getxattr(name: bytes) -> bytes:
+        """The value of an extended attribute; there are none."""
+        raise NoAttribute(name.decode("utf-8", "replace"))
+
+    @staticmethod
+    def listxattr() -> list[bytes]:
+        """The names of extended attributes: an empty list, because ENOTSUP upsets ``cp -a`` and ``rsync -X``."""
+        return []
+
+    # --- folders ---------------------------------------------------------------------------------
+
+    async def opendir(self, uid: int, ino: int) -> int:
+        """Open a folder for reading; returns the handle."""
+        if ino == AUTH_INO:
+            names = self._control.children(ino, has_token=await self._has_token(uid))
+            return self.handles.add(OpenFolder(uid, ino, None, None, names))
+        node = self._folder(ino)
+        names = self._control.children(ino, has_token=True)
+        if node.kind is Kind.ROOT and not await self._has_token(uid):
+            return self.handles.add(OpenFolder(uid, ino, None, None, names))
+        viewer = await self._viewer(uid)
+        try:
+            listing = await self._open_listing(viewer, node.path)
+        except InvalidToken:
+            if node.kind is not Kind.ROOT:
+                raise
+            return self.handles.add(OpenFolder(uid, ino, None, None, names))
+        node.holds += 1
+        return self.handles.add(OpenFolder(uid, ino, node, listing, names))
+
+    async def _open_listing(self, viewer: Viewer, path: RemotePath) -> Listing:
+        if not path.in_volume or self._access.get_grant(viewer, path.volume):
+            return await self._metadata.open_listing(viewer, path)
+        if self._metadata.has_listed(viewer, path):
+            await self._access.require(viewer, path.volume)
+        listing = await self._metadata.open_listing(viewer, path)
+        await self._access.require(viewer, path.volume)
+        return listing
+
+    async def readdir(self, number: int, start: int, reply: Callable[[bytes, Attributes, int], bool]) -> None:
+        """Report entries from offset ``start`` on until ``reply`` declines one.
+
+        Each remote entry that ``reply`` accepts is one more reference held by the kernel.
+        """
+        handle = self.handles.expect(number, OpenFolder)
+        if handle.node is None or handle.listing is None:
+            self._folders.report_control(handle, start, reply)
+            return
+        viewer = await self._viewer(handle.uid)
+        await self._admit(viewer, handle.node.path)
+        if start == 0 and not self._metadata.is_listing_fresh(handle.listing):
+            handle.listing = await self._metadata.open_listing(viewer, handle.node.path)
+        await self._folders.report(viewer, handle, start, reply)
+
+    def releasedir(self, number: int) -> None:
+        """Close a folder."""
+        handle = self.handles.remove(number)
+        if isinstance(handle, OpenFolder) and handle.node is not None:
+            handle.node.holds -= 1
+            self.inodes.settle(handle.node)
+
+    # --- files -----------------------------------------------------------------------------------
+
+    async def open(self, uid: int, ino: int, flags: int) -> Opened:
+        """Open a file for reading, or the token file for writing.
+
+        Raises:
+            ReadOnly: for writing.
+            VersionChanged: the inode is of a version that is gone.
+        """
+        if self._control.is_control(ino):
+            opened = self._control.open(uid, ino, flags)
+            if isinstance(opened, TokenHandle):
+                return Opened(self.handles.add(opened), direct_io=True)
+            return Opened(self.handles.add(OpenText(opened)), keep_cache=True)
+        node = self.inodes.get(ino)
+        if node.kind.is_directory:
+            raise IsADirectory(node.name)
+        if flags & _WRITING:
+            raise ReadOnly("the mount is read-only")
+        viewer = await self._viewer(uid)
+        path = node.path
+        await self._admit(viewer, path)
+        known = self._metadata.get_entry(viewer, path) or await self._metadata.resolve_entry(viewer, path)
+        if known.entry is None:
+            raise NotFound(f"no {path}")
+        if known.entry.version is None or known.entry.version != node.version:
+            raise VersionChanged(f"{path} has changed")
+        reader = self._content.open(lambda: self._reading_viewer(uid, path), path, known.entry.version)
+        node.holds += 1
+        # The inode is the version, so whatever pages the kernel has of it are right.
+        return Opened(self.handles.add(OpenFile(uid, node, path, reader)), keep_cache=True)
+
+    async def read(self, number: int, offset: int, length: int) -> Buffer:
+        """Bytes of the handle's version; short only at its end.
+
+        Raises:
+            VersionChanged: they cannot be had any more.
+            RemoteError: the workspace refused, failed or stayed silent.
+        """
+        handle = self.handles.get(number)
+        if isinstance(handle, OpenText):
+            return handle.content[offset : offset + length]
+        handle = self.handles.expect(number, OpenFile)
+        viewer = self._access.get_viewer(handle.uid) or await self._viewer(handle.uid)
+        volume = handle.path.volume
+        if not self._access.get_grant(viewer, volume):
+            await self._access.require(viewer, volume)
+        ready = handle.reader.get(offset, length)
+        if ready is not None:
+            return ready
+        try:
+            return await handle.reader.read(offset, length)
+        except (VersionChanged, NotFound) as error:
+            self._metadata.mark_stale(handle.path)
+            raise VersionChanged(str(error), request_id=error.request_id) from error
+        except RemoteError as error:
+            self._access.note_error(viewer, handle.path, error)
+            raise
+
+    async def _reading_viewer(self, uid: int, path: RemotePath) -> Viewer:
+        """In whose name bytes are fetched for a handle; fails at once while the workspace is out of reach."""
+        outage = self._connectivity.get_outage()
+        if outage is not None:
+            raise outage
+        viewer = await self._viewer(uid)
+        await self._admit(viewer, path)
+        return viewer
+
+    def write(self, number: int, offset: int, content: bytes) -> int:
+        """Write to the token file; returns the bytes taken."""
+        return self.handles.expect(number, TokenHandle).write(offset, content)
+
+    def flush(self, number: int) -> None:
+        """A descriptor of the handle is closed: a written token is checked and used from now on."""
+        handle = self.handles.get(number)
+        if isinstance(handle, TokenHandle):
+            handle.flush()
+
+    def release(self, number: int) -> None:
+        """The last descriptor of the handle is closed."""
+        handle = self.handles.remove(number)
+        if isinstance(handle, OpenFile):
+            handle.reader.close()
+            handle.node.holds -= 1
+            self.inodes.settle(handle.node)
+
+    # --- who and how -----------------------------------------------------------------------------
+
+    async def _viewer(self, uid: int) -> Viewer:
+        return self._access.get_viewer(uid) or await self._access.resolve_viewer(uid)
+
+    async def _has_token(self, uid: int) -> bool:
+        return await self._access.has_valid_token(uid)
+
+    async def _admit(self, viewer: Viewer, path: RemotePath) -> None:
+        """Return when the viewer may be shown what is cached at ``path``."""
+        guarded = path.in_volume and (path.boundary_kind is None or self._look.is_shared)
+        if guarded and not self._access.get_grant(viewer, path.volume):
+            await self._access.require(viewer, path.volume)
+
+    def _folder(self, ino: int) -> Node:
+        if self._control.is_control(ino):
+            raise NotADirectory("a control file")
+        node = self.inodes.get(ino)
+        if not node.kind.is_directory:
+            raise NotADirectory(node.name)
+        return node
+
+    def _attributes(self, node: Node, seconds_left: float) -> Attributes:
+        is_file = node.kind is Kind.FILE
+        entry_timeout = 0.0 if self._look.is_shared and node.kind.is_boundary else seconds_left
+        return Attributes(
+            node.ino,
+            mode=stat.S_IFREG | self._look.file_mode if is_file else stat.S_IFDIR | self._look.dir_mode,
+            size=node.version.size if node.version is not None else 0,
+            mtime=self._mtime(node),
+            uid=self._look.uid,
+            gid=self._look.gid,
+            entry_timeout=entry_timeout,
+            attr_timeout=entry_timeout,
+        )
+
+    def _mtime(self, node: Node) -> float:
+        """The service has times for files and securables; a folder shows that of what it lies in."""
+        if node.version is not None:
+            return float(node.version.last_modified or 0)
+        at: Node | None = node
+        while at is not None:
+            if at.mtime is not None:
+                return at.mtime
+            at = at.parent
+        return self._look.mounted_at

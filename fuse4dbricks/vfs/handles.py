@@ -1,0 +1,109 @@
+"""Open files and folders, by the numbers that the kernel holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from fuse4dbricks.cache.listing import Listing
+from fuse4dbricks.entry import Version
+from fuse4dbricks.errors import BadHandle
+from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.vfs.control import TokenHandle
+from fuse4dbricks.vfs.inodes import Node
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Reader(Protocol):
+    """Reads one version of one file."""
+
+    @property
+    def version(self) -> Version:
+        """The version it is pinned to."""
+        ...
+
+    def get(self, offset: int, length: int) -> Buffer | None:
+        """Bytes that are there without waiting, or None."""
+        ...
+
+    async def read(self, offset: int, length: int) -> Buffer:
+        """Bytes, after whatever it takes."""
+        ...
+
+    def close(self) -> None:
+        """Nobody reads through this handle any more."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class OpenFile:
+    """A handle on a remote file: one user, one inode and so one version."""
+
+    uid: int
+    node: Node
+    path: RemotePath
+    reader: Reader
+
+
+@dataclass(slots=True, eq=False)
+class OpenText:
+    """A handle on a README."""
+
+    content: bytes
+
+
+@dataclass(slots=True, eq=False)
+class OpenFolder:
+    """A handle on a folder: the listing that its offsets count in.
+
+    Attributes:
+        listing: None for a control folder, and for the root of a user without a valid token.
+        names: control files that come first.
+    """
+
+    uid: int
+    ino: int
+    node: Node | None
+    listing: Listing | None
+    names: list[tuple[str, int]] = field(default_factory=list)
+
+
+Handle = OpenFile | OpenText | OpenFolder | TokenHandle
+H = TypeVar("H", bound=Handle)
+
+
+class HandleTable:
+    """Numbers for handles; never used twice in one mount."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, Handle] = {}
+        self._next = 1
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def add(self, handle: Handle) -> int:
+        """Give it a number."""
+        number, self._next = self._next, self._next + 1
+        self._handles[number] = handle
+        return number
+
+    def get(self, number: int) -> Handle | None:
+        """The handle of a number, if it is open."""
+        return self._handles.get(number)
+
+    def expect(self, number: int, kind: type[H]) -> H:
+        """The handle of a number.
+
+        Raises:
+            BadHandle: it is not open, or of another kind.
+        """
+        handle = self._handles.get(number)
+        if not isinstance(handle, kind):
+            raise BadHandle(f"handle {number} is not open for this")
+        return handle
+
+    def remove(self, number: int) -> Handle | None:
+        """Forget the number."""
+        return self._handles.pop(number, None)
