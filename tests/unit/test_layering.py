@@ -62,11 +62,12 @@ def imports_of(file: Path) -> Iterator[tuple[int, str]]:
 
 def rooms_imported(file: Path) -> Iterator[tuple[int, str]]:
     for line, module in imports_of(file):
-        parts = module.split(".")
-        if parts[0] == "fuse4dbricks" and len(parts) > 1 and (PACKAGE / parts[1]).exists():
-            yield line, parts[1]
-        elif parts[0] == "fuse4dbricks" and len(parts) > 1 and (PACKAGE / f"{parts[1]}.py").exists():
-            yield line, parts[1]
+        package, _, rest = module.partition(".")
+        room = rest.partition(".")[0]
+        if package == "fuse4dbricks" and any(
+            (PACKAGE / name).exists() for name in (room, f"{room}.py") if room
+        ):
+            yield line, room
 
 
 @pytest.mark.parametrize("file", source_files(), ids=lambda f: str(f.relative_to(PACKAGE)))
