@@ -26,14 +26,14 @@ PATIENCE = 4.0
 
 
 class Ending:
-    """Whether the mount is to end, and what to cancel for it.
+    """The wish to end, and what it ends.
 
     Attributes:
-        is_wanted: a signal came, or the mount is being taken down.
+        wanted: set when a signal came or the mount is being taken down.
     """
 
     def __init__(self, *, patience: float = PATIENCE, give_up: Callable[[], None] | None = None) -> None:
-        self.is_wanted = False
+        self.wanted = trio.Event()
         self._scope: trio.CancelScope | None = None
         self._watchdog = threading.Timer(patience, give_up or _give_up)
         self._watchdog.daemon = True
@@ -42,16 +42,16 @@ class Ending:
     def interruptible(self) -> Iterator[None]:
         """A block that the wish to end cancels; what comes after it, the teardown, runs undisturbed."""
         with trio.CancelScope() as self._scope:
-            if self.is_wanted:
+            if self.wanted.is_set():
                 self._scope.cancel()
             yield
         self._scope = None
 
     def begin(self) -> None:
         """End: cancel the interruptible block and start the watchdog. Again: nothing."""
-        if self.is_wanted:
+        if self.wanted.is_set():
             return
-        self.is_wanted = True
+        self.wanted.set()
         self._watchdog.start()
         if self._scope is not None:
             self._scope.cancel()
@@ -75,7 +75,7 @@ async def ended_by_signals(ending: Ending) -> AsyncIterator[None]:
 
 async def _listen(signals: AsyncIterator[int], ending: Ending) -> None:
     async for number in signals:
-        if not ending.is_wanted:
+        if not ending.wanted.is_set():
             logger.info("%s: unmounting", signal.Signals(number).name)
         ending.begin()
 

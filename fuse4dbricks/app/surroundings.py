@@ -15,11 +15,14 @@ import subprocess
 import threading
 from pathlib import Path
 
-from fuse4dbricks.app.mountinfo import load_mount_at
 from fuse4dbricks.errors import CacheFolderError, MountError
+from fuse4dbricks.fuse.connection import find_mount
 
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
+
+#: File system type of our mounts: "fuse" and the subtype that ``fuse/session.py`` mounts with.
+OUR_TYPE = "fuse.fuse4dbricks"
 
 #: Dead mounts of ours that may lie on each other at one path (older programs stacked them).
 MAX_STACKED = 8
@@ -111,19 +114,19 @@ def _resolve_untouched(given: Path) -> Path:
     """Resolve links without a system call on the last component when something is mounted on it."""
     absolute = Path(os.path.abspath(given))  # noqa: PTH100 - resolve() would touch the last component
     candidate = Path(os.path.realpath(absolute.parent)) / absolute.name
-    if absolute.name and load_mount_at(candidate) is not None:
+    if absolute.name and find_mount(candidate) is not None:
         return candidate
     return Path(os.path.realpath(absolute))
 
 
 def _clear_dead_mounts(path: Path) -> None:
     for _ in range(MAX_STACKED):
-        mount = load_mount_at(path)
+        mount = find_mount(path)
         if mount is None:
             return
-        if not mount.is_ours:
+        if mount.fstype != OUR_TYPE:
             raise MountError(
-                f"something else ({mount.fs_type}) is mounted on {path}: unmount it or choose another folder"
+                f"something else ({mount.fstype}) is mounted on {path}: unmount it or choose another folder"
             )
         if is_alive(path):
             raise MountError(

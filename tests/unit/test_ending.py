@@ -25,7 +25,7 @@ async def test_a_signal_cancels_the_block_and_not_the_teardown(number: signal.Si
         torn_down = True
     ending.done()
     assert torn_down
-    assert ending.is_wanted
+    assert ending.wanted.is_set()
 
 
 async def test_a_wish_that_came_between_two_blocks_cancels_the_next() -> None:

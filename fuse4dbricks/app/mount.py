@@ -1,0 +1,213 @@
+"""The composition root: builds one mount from its parts, runs it, and takes it down in reverse.
+
+The difficulty: what is opened must be closed whatever happens in between, in an order in which nothing uses what is
+already closed: first the requests end, then the service tasks, then the index is flushed, then the folder's lock and
+the connections go. So everything hangs on one stack, constructors do no I/O, and the only other place that knows all
+parts is the reader of this file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from fuse4dbricks.access import Access
+from fuse4dbricks.app.ending import Ending, ended_by_signals
+from fuse4dbricks.app.storage import Storage, open_storage
+from fuse4dbricks.app.surroundings import check_apart, check_fuse, prepare_mountpoint
+from fuse4dbricks.app.trust import trust_with
+from fuse4dbricks.auth.chain import TokenChain
+from fuse4dbricks.auth.environment import EnvironmentToken
+from fuse4dbricks.auth.source import TokenSource
+from fuse4dbricks.auth.written import WrittenTokens
+from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.cache.disk import DiskLimits, DiskTier
+from fuse4dbricks.cache.fetching import TreeFetcher
+from fuse4dbricks.cache.freshness import Freshness, Ttls
+from fuse4dbricks.cache.metadata import MetadataCache
+from fuse4dbricks.cache.reading.data_cache import DataCache
+from fuse4dbricks.cache.shelf import TreeShelf
+from fuse4dbricks.clock import Clock, SystemClock
+from fuse4dbricks.concurrency.supervise import Supervisor, supervised
+from fuse4dbricks.config import MountConfig
+from fuse4dbricks.fuse.session import SessionOptions, serve
+from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.telemetry.metrics import Metrics
+from fuse4dbricks.tokens import Token
+from fuse4dbricks.vfs.attributes import Look
+from fuse4dbricks.vfs.filesystem import Filesystem
+from fuse4dbricks.workspace.client import Workspace
+from fuse4dbricks.workspace.files_api import FilesApi
+
+logger = logging.getLogger("fuse4dbricks.app")
+
+#: Bytes of the key that token fingerprints are made with when no index keeps one.
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RootProbe:
+    """Asks for one entry of a volume's root: the cheapest question that the Files API answers by its own rights."""
+
+    files: FilesApi
+
+    async def probe_volume(self, token: Token, volume: RemotePath) -> None:
+        """Return if the token may list ``volume``."""
+        await self.files.fetch_page(token, volume, page_size=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What every part is built on."""
+
+    config: MountConfig
+    workspace: Workspace
+    storage: Storage
+    supervisor: Supervisor
+    metrics: Metrics
+    clock: Clock
+
+
+async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
+    """Mount as ``config`` says until a signal or an unmount ends it; ``on_ready`` is called when it answers.
+
+    Raises:
+        UserError: the options or the surroundings do not allow it; nothing is left behind.
+    """
+    clock, metrics = SystemClock(), Metrics()
+    verify = None if config.ca_file is None else trust_with(config.ca_file)
+    workspace = Workspace.at(config.workspace, clock=clock, metrics=metrics, verify=verify)
+    mountpoint = await trio.to_thread.run_sync(_prepare, config)
+    ending = Ending()
+    async with ended_by_signals(ending), AsyncExitStack() as stack:
+        # The last to run: by then the end was in time.
+        stack.callback(ending.done)
+        await stack.enter_async_context(workspace)
+        with ending.interruptible():
+            storage = await open_storage(
+                config.cache_folder,
+                mountpoint=mountpoint,
+                clear=config.clear_cache,
+                host=workspace.host,
+                stack=stack,
+                clock=clock,
+                metrics=metrics,
+            )
+        if ending.wanted.is_set():
+            return
+        supervisor = await stack.enter_async_context(supervised(metrics))
+        filesystem = build_filesystem(Base(config, workspace, storage, supervisor, metrics, clock))
+        options = SessionOptions(mountpoint, fsname=workspace.host, allow_other=config.allow_other)
+        # The first to run: from then on the teardown has its seconds.
+        stack.callback(ending.begin)
+        await serve(filesystem, metrics, options, stop=ending.wanted, on_ready=on_ready)
+
+
+def _prepare(config: MountConfig) -> Path:
+    check_fuse(allow_other=config.allow_other)
+    mountpoint = prepare_mountpoint(config.mountpoint)
+    if config.cache_folder is not None:
+        check_apart(config.cache_folder, mountpoint)
+    return mountpoint
+
+
+def build_filesystem(base: Base) -> Filesystem:
+    """All parts above the workspace and the storage, joined."""
+    config, index = base.config, base.storage.index
+    connectivity, written = Connectivity(base.clock), WrittenTokens()
+    access = Access(
+        tokens=TokenChain(_token_sources(config, written)),
+        identity=base.workspace.identity,
+        probe=RootProbe(base.workspace.files),
+        shelf=None if index is None else index.grants,
+        fingerprint_key=os.urandom(KEY_BYTES) if index is None else index.fingerprint_key,
+        connectivity=connectivity,
+        supervisor=base.supervisor,
+        metrics=base.metrics,
+        clock=base.clock,
+        ttl=config.permission_ttl_sec,
+    )
+    return Filesystem(
+        access=access,
+        metadata=_build_metadata(base, access, connectivity),
+        content=_build_content(base),
+        connectivity=connectivity,
+        written=written,
+        look=_look(base),
+    )
+
+
+def _token_sources(config: MountConfig, written: WrittenTokens) -> list[TokenSource]:
+    sources: list[TokenSource] = [written]
+    if config.token is not None:
+        sources.append(
+            EnvironmentToken(config.token, owner_uid=os.getuid(), for_everybody=config.single_principal)
+        )
+    return sources
+
+
+def _build_metadata(base: Base, access: Access, connectivity: Connectivity) -> MetadataCache:
+    config, index = base.config, base.storage.index
+    return MetadataCache(
+        fetcher=TreeFetcher(base.workspace.catalog, base.workspace.files, access),
+        shelf=TreeShelf(None if index is None else index.tree, Freshness(base.clock)),
+        connectivity=connectivity,
+        supervisor=base.supervisor,
+        metrics=base.metrics,
+        clock=base.clock,
+        ttls=Ttls(
+            inner=config.metadata_cache_ttl_sec,
+            boundary=config.metadata_cache_ttl_catalog_sec,
+            negative=config.metadata_cache_ttl_negative_sec,
+        ),
+        max_entries=config.metadata_cache_max_entries,
+    )
+
+
+def _build_content(base: Base) -> DataCache:
+    config, storage = base.config, base.storage
+    disk = DiskTier(
+        index=storage.index,
+        store=storage.store,
+        folder=storage.folder,
+        workspace=base.workspace.host,
+        limits=DiskLimits(
+            max_bytes=config.disk_bytes,
+            max_age=config.max_age_seconds,
+            min_free=config.min_free_fraction,
+        ),
+        supervisor=base.supervisor,
+        metrics=base.metrics,
+        clock=base.clock,
+    )
+    if storage.index is not None:
+        base.supervisor.run_forever("eviction", disk.run_eviction)
+        base.supervisor.run_forever("sweep", disk.run_sweep)
+    return DataCache(
+        files=base.workspace.files,
+        disk=disk,
+        supervisor=base.supervisor,
+        metrics=base.metrics,
+        ram_bytes=config.ram_bytes,
+        window_bytes=config.window_bytes,
+        chunk_size=config.chunk_size,
+    )
+
+
+def _look(base: Base) -> Look:
+    config = base.config
+    return Look(
+        uid=config.shown_uid,
+        gid=config.shown_gid,
+        workspace=base.workspace.host,
+        mounted_at=base.clock.wall(),
+        file_mode=config.file_mode,
+        dir_mode=config.dir_mode,
+        is_shared=config.allow_other,
+    )

@@ -1,0 +1,62 @@
+"""Flags made from the fields of :class:`~fuse4dbricks.config.MountConfig`.
+
+The difficulty: sixteen flags, each with a default, a type, a help text and an environment variable, are easily
+written twice. Here each comes from its one declaration. Bounds are checked by the configuration itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import click
+
+from fuse4dbricks.config import MountConfig, flag_of, option_fields
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Prefix of the environment variable of every flag: --ram-cache-mb is FUSE4DBRICKS_RAM_CACHE_MB.
+ENVIRONMENT_PREFIX = "FUSE4DBRICKS"
+
+ENVIRONMENT = {"auto_envvar_prefix": ENVIRONMENT_PREFIX, "help_option_names": ["-h", "--help"]}
+
+
+def octal(text: str) -> int:
+    """Permission bits as chmod takes them: ``0440``, ``440`` or ``0o440``.
+
+    Raises:
+        click.BadParameter: it is not octal.
+    """
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an octal number such as 0440") from None
+
+
+def mount_options(command: Command) -> Command:
+    """Decorate ``command`` with one flag for each option of a mount, shown in the order of the declaration."""
+    for option in reversed(list(option_fields())):
+        command = _flag(option)(command)
+    return command
+
+
+def _flag(option: Field[Any]) -> Callable[[Command], Command]:
+    hint = get_type_hints(MountConfig)[option.name]
+    given = next((part for part in get_args(hint) if part is not type(None)), hint)
+    flag, meaning = flag_of(option.name), option.metadata["meaning"]
+    if given is bool:
+        return click.option(flag, is_flag=True, default=option.default, help=meaning)
+    if option.name.endswith("_mode"):
+        return click.option(
+            flag,
+            type=octal,
+            metavar="OCTAL",
+            default=f"{option.default:04o}",
+            show_default=True,
+            help=meaning,
+        )
+    kind: Any = {int: click.INT, float: click.FLOAT, Path: click.Path(path_type=Path)}[given]
+    shown = option.default is not None
+    return click.option(flag, type=kind, default=option.default, show_default=shown, help=meaning)
