@@ -37,6 +37,9 @@ from fuse4dbricks.devworkspace.tree import Tree
 #: Seconds that stopping may take; past it something blocks the event loop, and the thread is left behind.
 STOP_S = 5.0
 
+#: Seconds that cancelled requests are waited for; they have nothing left to do but to end.
+_CANCELLED_S = 1.0
+
 #: Idle connections are kept as long as a gateway keeps them, so that a test sees reuse.
 _KEEP_ALIVE_S = 75
 
@@ -54,12 +57,18 @@ class _Server(uvicorn.Server):
         await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for bound in sockets or ():
+            bound.close()
         for protocol in list(self.server_state.connections):
             if isinstance(protocol, WorkspaceProtocol):
                 protocol.connection.abort()
-        for task in list(self.server_state.tasks):
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
             task.cancel()
-        await super().shutdown(sockets)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCELLED_S)
 
 
 def _config(app: ASGIApp, certificate: Certificate | None) -> uvicorn.Config:
@@ -76,7 +85,6 @@ def _config(app: ASGIApp, certificate: Certificate | None) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=1,
     )
     config.load()
     config.ssl = None if certificate is None else certificate.context()

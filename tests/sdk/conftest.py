@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from databricks.sdk import WorkspaceClient
-from databricks.sdk.config import Config
 
+from tests.support.sdk import sdk_client
 from tests.support.workspace import Served, workspace
 
 __all__ = ["workspace"]
 
 
-def sdk_client(workspace: Served, token: str | None = None) -> WorkspaceClient:
-    """A client that gives up quickly: a test of an error must not wait for the SDK's five minutes."""
-    config = Config(
-        host=workspace.url,
-        token=token or workspace.token,
-        auth_type="pat",
-        retry_timeout_seconds=1,
-        http_timeout_seconds=5,
-    )
-    return WorkspaceClient(config=config)
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK looks for credentials in the environment and in the home folder; neither is part of a test."""
+    for name in os.environ:
+        if name.startswith(("DATABRICKS_", "ARM_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", os.devnull)
 
 
 @pytest.fixture
-def client(workspace: Served, monkeypatch: pytest.MonkeyPatch) -> WorkspaceClient:
+def client(workspace: Served) -> WorkspaceClient:
     """The first user's client."""
     return sdk_client(workspace)
