@@ -29,6 +29,7 @@ class Chunk:
         length: bytes it will have; the last one of a file is short.
         filled: bytes that are there, from the start of the chunk.
         extent: the remote read that fills it; None once complete, and for a chunk that comes from disk.
+        is_read: somebody was given bytes of it.
         is_publishing: the disk tier is still writing it, so it must stay findable.
     """
 
@@ -41,6 +42,7 @@ class Chunk:
         "filled",
         "index",
         "is_publishing",
+        "is_read",
         "length",
     )
 
@@ -49,6 +51,7 @@ class Chunk:
         self.length = length
         self.filled = 0
         self.extent = extent
+        self.is_read = False
         self.is_publishing = False
         self._view = _NOTHING
         self._buffer = _NOTHING

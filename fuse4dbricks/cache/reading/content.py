@@ -76,11 +76,16 @@ class Content:
         """Bytes [start, stop) of a chunk if RAM or a warm chunk file has them; None means wait."""
         chunk = self.chunks.get(index)
         if chunk is None:
-            if self.changed is not None:
-                return None
-            return self.tiers.disk.read_now(self.path, self.version, index, start, stop - start)
+            return self._read_now(index, start, stop - start)
         self.tiers.ram.touch(chunk)
         return chunk.get(start, stop)
+
+    def _read_now(self, index: int, start: int, length: int) -> bytes | None:
+        if self.changed is not None:
+            return None
+        piece = self.tiers.disk.read_now(self.path, self.version, index, start, length)
+        # A file that was cut while it is open reads short: a miss like any other damage.
+        return piece if piece is not None and len(piece) == length else None
 
     def get_absent(self, first: int, stop: int) -> tuple[list[int], list[range]]:
         """Of the chunks [first, stop) not in RAM: those on disk, and the runs that only the workspace has."""
@@ -112,11 +117,11 @@ class Content:
     def land(self, chunk: Chunk, owner: str) -> None:
         """A chunk has come from the workspace: keep it, and store it behind the reader's back."""
         chunk.is_publishing = True
+        self._keep(chunk)
         payload = chunk.get_payload()
         done = partial(self._published, chunk)
         if not self.tiers.disk.publish(self.path, self.version, chunk.index, payload, owner, done):
-            chunk.is_publishing = False
-        self._keep(chunk)
+            self._release(chunk)
 
     def lose(self, chunk: Chunk) -> None:
         """A chunk will not be here (any more)."""
@@ -146,8 +151,12 @@ class Content:
             self.lose(chunk)
 
     def _published(self, chunk: Chunk) -> None:
-        chunk.is_publishing = False
         self._unreadable.discard(chunk.index)
+        self._release(chunk)
+
+    def _release(self, chunk: Chunk) -> None:
+        """The disk tier does not need the chunk any more; perhaps nobody does."""
+        chunk.is_publishing = False
         if chunk not in self.tiers.ram:
             self.lose(chunk)
 

@@ -1,8 +1,9 @@
 """The RAM tier: complete chunks, least recently used first, bounded in bytes.
 
-The difficulty: chunks fetched ahead live between "in flight" and "cached". If the RAM tier is small or off, they
-would be dropped before they are read, and fetched twice. So while somebody has a file open the tier may also
-use what the windows leave of their own limit: together never more than ``ram_bytes`` plus that limit.
+The difficulty: chunks fetched ahead live between "in flight" and "cached". If the RAM tier is small or off, or
+full of what was read, they would be dropped before they are read, and fetched twice. So chunks that nobody has
+read yet are kept apart, and while a file is open they may use what the windows leave of their own limit:
+together the tier and the windows never take more than ``ram_bytes`` plus that limit.
 """
 
 from __future__ import annotations
@@ -17,32 +18,51 @@ Forget = Callable[[Chunk], None]
 
 
 class RamTier:
-    """Complete chunks and, with each, whom to tell when it goes."""
+    """Complete chunks and, with each, whom to tell when it goes.
+
+    Attributes:
+        kept: bytes held.
+    """
 
     def __init__(self, ram_bytes: int, budget: WindowBudget) -> None:
         self._ram_bytes = ram_bytes
         self._budget = budget
-        self._chunks: OrderedDict[Chunk, Forget] = OrderedDict()
+        self._used: OrderedDict[Chunk, Forget] = OrderedDict()
+        self._unread: OrderedDict[Chunk, Forget] = OrderedDict()
+        self._unread_bytes = 0
         self._readers = 0
         self.kept = 0
 
     def __contains__(self, chunk: object) -> bool:
-        return chunk in self._chunks
+        return chunk in self._used or chunk in self._unread
 
     def keep(self, chunk: Chunk, forget: Forget) -> None:
         """Hold a complete chunk; ``forget(chunk)`` is called when it is evicted."""
-        self._chunks[chunk] = forget
         self.kept += chunk.length
+        if chunk.is_read or chunk.waiters:
+            self._used[chunk] = forget
+        else:
+            self._unread[chunk] = forget
+            self._unread_bytes += chunk.length
         self.trim()
 
     def touch(self, chunk: Chunk) -> None:
-        """It was read now."""
-        if chunk in self._chunks:
-            self._chunks.move_to_end(chunk)
+        """It was read now; it may still be arriving."""
+        if chunk in self._used:
+            self._used.move_to_end(chunk)
+            return
+        chunk.is_read = True
+        forget = self._unread.pop(chunk, None)
+        if forget is not None:
+            self._unread_bytes -= chunk.length
+            self._used[chunk] = forget
 
     def drop(self, chunk: Chunk) -> None:
         """Let go of one chunk, if it is here, without telling anyone."""
-        if self._chunks.pop(chunk, None) is not None:
+        if self._unread.pop(chunk, None) is not None:
+            self._unread_bytes -= chunk.length
+            self.kept -= chunk.length
+        elif self._used.pop(chunk, None) is not None:
             self.kept -= chunk.length
 
     def opened(self) -> None:
@@ -55,9 +75,11 @@ class RamTier:
         self.trim()
 
     def trim(self) -> None:
-        """Evict the least recently used until the rest fits."""
-        room = self._ram_bytes + (self._budget.get_spare() if self._readers else 0)
-        while self.kept > room:
-            chunk, forget = self._chunks.popitem(last=False)
-            self.kept -= chunk.length
+        """Evict the least recently used until the rest fits; what is unread only beyond its own share."""
+        spare = self._budget.get_spare() if self._readers else 0
+        while self.kept > self._ram_bytes + spare:
+            is_over = self._unread_bytes > spare or not self._used
+            chunk = next(iter(self._unread if is_over else self._used))
+            forget = (self._unread if is_over else self._used)[chunk]
+            self.drop(chunk)
             forget(chunk)
