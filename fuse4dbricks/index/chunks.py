@@ -1,0 +1,108 @@
+"""Which chunks are on disk, for the loop.
+
+The difficulty: a row that says too much is a wrong byte, one that says too little is a call. So a row that does not fit
+its checksum is left out, an index that is busy answers "not now" (None) and not "nothing", and whoever removes
+is told the files' names only after the COMMIT, so that a crash leaves a file without a row at worst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from fuse4dbricks.entry import Version
+from fuse4dbricks.index.chunk_writes import File, add_chunks, remove_chunks, take_victims
+from fuse4dbricks.index.reader import Reader, in_loop
+from fuse4dbricks.index.records import ChunkRow, NewChunk, Totals, Victim, VictimQuery
+from fuse4dbricks.index.rowsum import to_unsigned, version_key
+from fuse4dbricks.index.tree_rows import index_path
+from fuse4dbricks.index.writer import Writer
+from fuse4dbricks.paths import RemotePath
+
+#: Victims per transaction: some 5 ms.
+VICTIM_BATCH = 256
+
+_LOAD_SPAN = in_loop("""
+    SELECT c.id, c.chunk_index, c.name, c.length, c.checksum, c.rowsum
+    FROM file_version v CROSS JOIN chunk c ON c.version_id = v.id
+    WHERE v.workspace_id = ? AND v.path = ? AND v.version_key = ? AND c.chunk_index >= ? AND c.chunk_index < ?""")
+
+_LOAD_NAME = in_loop("SELECT name FROM chunk WHERE name = ?")
+
+
+class Chunks:
+    """The chunk rows of one workspace, and the totals and victims of all."""
+
+    def __init__(self, reader: Reader, writer: Writer, host: str) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._host = host
+
+    def load_span(
+        self, path: RemotePath, version: Version, first: int, stop: int
+    ) -> dict[int, ChunkRow] | None:
+        """The chunks ``first`` ≤ index < ``stop`` that are on disk, by index; None: cannot be read now, try later."""
+        key = (self._reader.workspace_id, index_path(path), version_key(version), first, stop)
+        rows = self._reader.rows(_LOAD_SPAN, key)
+        if rows is None:
+            return None
+        file = File(path, version)
+        found: dict[int, ChunkRow] = {}
+        for row_id, chunk_index, name, length, checksum, rowsum in rows:
+            if file.chunk_rowsum(self._host, (chunk_index, name, length, checksum)) != rowsum:
+                self._reader.note_bad_row()
+                continue
+            found[chunk_index] = ChunkRow(row_id, chunk_index, name, length, to_unsigned(checksum))
+        return found
+
+    def load_names(self, names: Sequence[bytes]) -> set[bytes] | None:
+        """Which of the chunk names have a row; None: cannot be told now. 3 µs each."""
+        found: set[bytes] = set()
+        for name in names:
+            rows = self._reader.rows(_LOAD_NAME, (name,))
+            if rows is None:
+                return None
+            found.update(row[0] for row in rows)
+        return found
+
+    async def add(self, path: RemotePath, version: Version, rows: Sequence[NewChunk]) -> None:
+        """Record chunk files that are in place; to do it again changes nothing but the time of use.
+
+        Where the index knew the chunk under another name (from a mount with another chunk size), that file is first
+        in line for eviction.
+
+        Raises:
+            IndexUnavailable: nothing was recorded.
+        """
+        write = partial(add_chunks, file=File(path, version), chunks=tuple(rows))
+        await self._writer.run(write, rows=max(1, len(rows)))
+
+    def touch(self, row_id: int) -> None:
+        """The chunk was used now; written about every 30 s."""
+        if self._writer.touches.note(row_id):
+            self._writer.wake()
+
+    async def remove(self, path: RemotePath, version: Version, indexes: Sequence[int] | None) -> list[bytes]:
+        """Forget chunks of a version (None: all of them).
+
+        Returns:
+            Their names, to be unlinked now that the rows are gone and committed.
+
+        Raises:
+            IndexUnavailable: the rows are still there.
+        """
+        wanted = None if indexes is None else frozenset(indexes)
+        return await self._writer.run(partial(remove_chunks, file=File(path, version), indexes=wanted))
+
+    async def take_victims(self, want: VictimQuery, limit: int = VICTIM_BATCH) -> list[Victim]:
+        """Forget the least recently used chunks that ``want`` is about; an empty list: there are none (left).
+
+        Raises:
+            IndexUnavailable: the rows are still there.
+        """
+        write = partial(take_victims, query=want, limit=limit)
+        return await self._writer.run(write, rows=limit, wants_touches=True)
+
+    def get_totals(self) -> Totals:
+        """All chunks of the cache folder as of the last commit."""
+        return self._writer.totals

@@ -1,0 +1,83 @@
+"""The index of a cache folder: one writer thread, one reader in the loop, four tables' worth of questions.
+
+The difficulty: the index must be there for every hot path and may be missing at any time. Everything that loads answers
+"not known" when it cannot, everything that posts returns at once, and only who awaits hears that it failed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fuse4dbricks.clock import Clock
+from fuse4dbricks.index.chunks import Chunks
+from fuse4dbricks.index.counters import Counters
+from fuse4dbricks.index.grants import Grants
+from fuse4dbricks.index.network_fs import refuse_network_folder
+from fuse4dbricks.index.reader import Reader
+from fuse4dbricks.index.tree import Tree
+from fuse4dbricks.index.writer import Writer
+from fuse4dbricks.telemetry.metrics import Metrics
+
+
+class Index:
+    """An open index; made by :meth:`open`.
+
+    Attributes:
+        tree: entries, listings and negative entries.
+        chunks: which chunks are on disk, totals and victims.
+        grants: principals and proofs.
+        counters: what outlives the mount, and the mount itself.
+    """
+
+    def __init__(self, file: Path, writer: Writer, *, workspace: str, clock: Clock, metrics: Metrics) -> None:
+        self._writer = writer
+        self._reader = Reader(file, writer, metrics)
+        self.tree = Tree(self._reader, writer, workspace)
+        self.chunks = Chunks(self._reader, writer, workspace)
+        self.grants = Grants(self._reader, writer, workspace, clock)
+        self.counters = Counters(self._reader, writer)
+
+    @classmethod
+    async def open(cls, file: Path, *, workspace: str, clock: Clock, metrics: Metrics) -> Index:
+        """Open or create the index ``file`` for a workspace (normalised host).
+
+        It is migrated if it is older; set aside, with its WAL, if it is damaged or another program's.
+
+        Raises:
+            CacheFolderError: it was written by a newer program, or is on a network file system.
+            IndexUnavailable: the disk does not let us; the mount can do without.
+        """
+        refuse_network_folder(file.parent)
+        # SQLite is told to follow no link, and means every part of the path by that.
+        resolved = file.parent.resolve() / file.name
+        writer = Writer(resolved, workspace, clock, metrics)
+        await writer.start()
+        return cls(resolved, writer, workspace=workspace, clock=clock, metrics=metrics)
+
+    async def flush(self) -> None:
+        """Wait until everything posted so far is committed, times of use included.
+
+        Raises:
+            IndexUnavailable: the index cannot be written now.
+        """
+        await self._writer.run(lambda _session: None, wants_touches=True)
+
+    async def aclose(self) -> None:
+        """Write what is queued and close, within some seconds; never raises."""
+        await self._writer.close()
+        self._reader.close()
+
+    @property
+    def fingerprint_key(self) -> bytes:
+        """Random key of this workspace for :meth:`~fuse4dbricks.tokens.Token.fingerprint`."""
+        return self._writer.opened.fingerprint_key
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the last write worked; it is tried again by itself."""
+        return self._writer.is_healthy
+
+    @property
+    def was_rebuilt(self) -> bool:
+        """Whether a damaged index was set aside, now or at the start: chunk files may be there without rows."""
+        return self._writer.was_rebuilt

@@ -1,0 +1,136 @@
+"""What the index takes and gives: plain values, no SQL, no rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fuse4dbricks.entry import Entry, Version
+from fuse4dbricks.paths import RemotePath
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An entry as it was last seen.
+
+    Attributes:
+        entry: what was seen; None: that there is no such name.
+        fetched_at: Unix time of the observation.
+        expires_at: Unix time until which it was to be believed; 0 when it was told to be stale.
+    """
+
+    entry: Entry | None
+    fetched_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredListing:
+    """What is known of a folder's listing as a whole.
+
+    Attributes:
+        complete: whether some walk over it ended; what a later walk has seen so far is added to it, and what that
+            one does not see goes when it ends.
+        fetched_at: Unix time of the last complete walk, or else of the one that was begun.
+        expires_at: Unix time until which it was to be believed.
+        count: entries stored. Who pages through and finds fewer has met damage and must not call it complete.
+    """
+
+    complete: bool
+    fetched_at: float
+    expires_at: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrant:
+    """That the workspace let a principal read a volume.
+
+    Attributes:
+        proved_at: Unix time of its answer.
+        expires_at: Unix time until which that counts.
+    """
+
+    proved_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A chunk that is on disk.
+
+    Attributes:
+        id: for :meth:`~fuse4dbricks.index.chunks.Chunks.touch`.
+        chunk_index: position in the file.
+        name: 16 bytes that name the chunk file.
+        length: bytes of payload.
+        checksum: of the payload, unsigned 64 bits.
+    """
+
+    id: int
+    chunk_index: int
+    name: bytes
+    length: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk file that was just written (or found again).
+
+    Attributes:
+        chunk_index, name, length, checksum: as in :class:`ChunkRow`.
+        owner: who caused the fetch.
+        disk_bytes: what the file takes on the disk; None: ``length``.
+        last_access: Unix time of the last use, for chunks found again; None: now.
+    """
+
+    chunk_index: int
+    name: bytes
+    length: int
+    checksum: int
+    owner: str
+    disk_bytes: int | None = None
+    last_access: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VictimQuery:
+    """Which chunks may go: the least recently used, while bytes are wanted or their age is over.
+
+    Attributes:
+        free_bytes: go on until this much disk is free; None: not for space.
+        older_than: everything last used before this Unix time goes; None: not for age.
+        protected: versions of files whose chunks are to be left alone, those that open handles read.
+    """
+
+    free_bytes: int | None = None
+    older_than: float | None = None
+    protected: frozenset[tuple[RemotePath, Version]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A chunk whose row is gone; its file is to be unlinked.
+
+    Attributes:
+        name: 16 bytes.
+        length: bytes of payload.
+        disk_bytes: what :class:`Totals` shrank by.
+    """
+
+    name: bytes
+    length: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All chunks of the cache folder, every workspace's.
+
+    Attributes:
+        chunks: how many.
+        bytes: what they take on the disk.
+    """
+
+    chunks: int
+    bytes: int

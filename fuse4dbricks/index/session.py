@@ -1,0 +1,105 @@
+"""What the writer thread knows while it writes.
+
+The difficulty: numbers kept in RAM for speed (row ids, totals, the list of next victims) must follow the
+transaction: seen by others only after COMMIT, gone after ROLLBACK. All of them hang on this object, which has one
+method for each outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import apsw
+
+from fuse4dbricks.clock import Clock
+from fuse4dbricks.index.connection import Binds, Row
+from fuse4dbricks.index.records import Totals
+from fuse4dbricks.index.victims import VictimList
+
+#: Row ids remembered per kind; all are forgotten when there are more, which costs one look-up each.
+MAX_REMEMBERED = 10_000
+
+
+class Session:
+    """One connection's write side; used by the writer thread only.
+
+    Attributes:
+        host: of the workspace that this mount serves.
+        workspace_id: its row.
+        totals: of all chunks, the running transaction included.
+        victims: the next chunks to go.
+        has_gone_folders: whether rows of forgotten folders wait to be cleared away.
+        absences_posted: negative entries written, to know when to trim them.
+    """
+
+    def __init__(self, db: apsw.Connection, host: str, workspace_id: int, clock: Clock) -> None:
+        self.host = host
+        self.workspace_id = workspace_id
+        self.clock = clock
+        self.victims = VictimList()
+        self.totals = Totals(0, 0)
+        self.absences_posted = 0
+        self._committed_totals = self.totals
+        self._db = db
+        self._ids: dict[tuple[str, ...], int] = {}
+        self.has_gone_folders = (
+            self.row("SELECT 1 FROM folder WHERE workspace_id IS NULL LIMIT 1") is not None
+        )
+
+    # --- statements ------------------------------------------------------------------------------
+
+    def rows(self, sql: str, binds: Binds | Mapping[str, Any] = ()) -> list[Row]:
+        """All rows that a statement gives."""
+        return self._db.execute(sql, binds).fetchall()
+
+    def row(self, sql: str, binds: Binds | Mapping[str, Any] = ()) -> Row | None:
+        """The first row, or None."""
+        found = self.rows(sql, binds)
+        return found[0] if found else None
+
+    def run(self, sql: str, binds: Binds | Mapping[str, Any] = ()) -> None:
+        """A statement that gives nothing."""
+        self._db.execute(sql, binds).fetchall()
+
+    def run_many(self, sql: str, rows: Iterable[Binds]) -> None:
+        """One statement over many bindings; the interpreter lock is let go between them."""
+        self._db.executemany(sql, rows).fetchall()
+
+    def changed(self) -> int:
+        """Rows that the last statement changed."""
+        return self._db.changes()
+
+    def last_row_id(self) -> int:
+        """The id of the row inserted last."""
+        return self._db.last_insert_rowid()
+
+    # --- row ids ---------------------------------------------------------------------------------
+
+    def find_id(self, key: tuple[str, ...]) -> int | None:
+        """A row id remembered under ``key`` (table, then what is unique in it)."""
+        return self._ids.get(key)
+
+    def remember_id(self, key: tuple[str, ...], row_id: int) -> int:
+        """Keep a row id until the next rollback."""
+        if len(self._ids) >= MAX_REMEMBERED:
+            self._ids.clear()
+        self._ids[key] = row_id
+        return row_id
+
+    def forget_ids(self) -> None:
+        """Rows went away; look all of them up again."""
+        self._ids.clear()
+
+    # --- the transaction -------------------------------------------------------------------------
+
+    def committed(self) -> Totals:
+        """The transaction is on its way to the disk: what it changed counts from now on."""
+        self._committed_totals = self.totals
+        return self.totals
+
+    def rolled_back(self) -> None:
+        """The transaction did not happen."""
+        self.totals = self._committed_totals
+        self.victims.forget()
+        self.forget_ids()

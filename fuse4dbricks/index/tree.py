@@ -1,0 +1,195 @@
+# ruff: noqa: S608 - statements are put together from constants of this package; values are always bound
+"""The tree as last seen, for the loop.
+
+The difficulty: what is inside a volume is one truth, shared by all who may read it; which catalogs, schemas and volumes
+there are, and what is *not* there, depends on who asks. Every row has a viewer, a principal's id or nobody's, and is
+found only by naming exactly that one: there is no query here that could answer one principal with what another saw.
+
+A miss (None) never says that there is no such name. Only a negative entry does, or a complete listing that was read
+to its end without finding fewer entries than its ``count``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeVar
+
+from fuse4dbricks.entry import Entry
+from fuse4dbricks.index import tree_writes
+from fuse4dbricks.index.reader import Reader, in_loop
+from fuse4dbricks.index.records import StoredEntry, StoredListing
+from fuse4dbricks.index.tree_rows import (
+    ENTRY_COLUMNS,
+    LISTING_COLUMNS,
+    Place,
+    absence_rowsum,
+    entry_rowsum,
+    index_path,
+    parse_entry,
+    read_entry,
+    read_listing,
+    viewer_of,
+)
+from fuse4dbricks.index.writer import Writer
+from fuse4dbricks.paths import RemotePath
+
+T = TypeVar("T")
+
+#: Walks that may be under way at once; the oldest is then one that never becomes complete.
+MAX_WALKS = 1000
+
+_IN_FOLDER = "folder f CROSS JOIN {table} t ON t.folder_id = f.id WHERE f.workspace_id = ? AND f.path = ? AND t.viewer = ?"
+
+_LOAD_ENTRY = in_loop(
+    f"SELECT {ENTRY_COLUMNS}, rowsum FROM {_IN_FOLDER.format(table='dentry')} AND t.name = ?"
+)
+_LOAD_ABSENCE = in_loop(
+    f"SELECT fetched_at, expires_at, rowsum FROM {_IN_FOLDER.format(table='absence')} AND t.name = ?"
+)
+_LOAD_LISTING = in_loop(f"SELECT {LISTING_COLUMNS}, rowsum FROM {_IN_FOLDER.format(table='listing')}")
+_LOAD_ENTRIES = in_loop(
+    f"SELECT {ENTRY_COLUMNS}, rowsum FROM {_IN_FOLDER.format(table='dentry')} AND t.name > ? ORDER BY t.name LIMIT ?"
+)
+
+
+class Tree:
+    """Entries, listings and negative entries of one workspace.
+
+    ``principal`` is None for what is shared inside volumes, else the id of the principal who asked.
+    """
+
+    def __init__(self, reader: Reader, writer: Writer, host: str) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._host = host
+        self._walks: OrderedDict[tuple[RemotePath, str], tree_writes.Walk] = OrderedDict()
+
+    # --- loading ---------------------------------------------------------------------------------
+
+    def load_entry(self, path: RemotePath, principal: str | None) -> StoredEntry | None:
+        """What was last seen at ``path``, or that nothing was; None: not known. The root has no entry."""
+        if not path.parts:
+            return None
+        place = self._parent(path, principal)
+        key = (self._reader.workspace_id, place.folder, place.viewer, path.name)
+        row = self._reader.row(_LOAD_ENTRY, key)
+        if row is not None:
+            return self._checked(read_entry(place, row))
+        absence = self._reader.row(_LOAD_ABSENCE, key)
+        if absence is None:
+            return None
+        fetched_at, expires_at, rowsum = absence
+        is_sound = absence_rowsum(place, path.name, fetched_at, expires_at) == rowsum
+        return self._checked(StoredEntry(None, fetched_at, expires_at) if is_sound else None)
+
+    def load_listing(self, path: RemotePath, principal: str | None) -> StoredListing | None:
+        """What is known of the folder's listing as a whole; None: nothing."""
+        place = self._inside(path, principal)
+        row = self._reader.row(_LOAD_LISTING, (self._reader.workspace_id, place.folder, place.viewer))
+        return None if row is None else self._checked(read_listing(place, row))
+
+    def load_listing_entries(
+        self, path: RemotePath, principal: str | None, after: str | None, limit: int
+    ) -> list[Entry] | None:
+        """At most ``limit`` entries by name, after the name ``after``; some 3 µs each.
+
+        None when the page cannot be given whole: the index is busy, or a row is damaged. An empty list would say
+        that the folder ends there.
+        """
+        place = self._inside(path, principal)
+        key = (self._reader.workspace_id, place.folder, place.viewer, after or "", limit)
+        rows = self._reader.rows(_LOAD_ENTRIES, key)
+        if rows is None:
+            return None
+        if any(entry_rowsum(place, row[:-1]) != row[-1] for row in rows):
+            self._reader.note_bad_row()
+            return None
+        return [parse_entry(row) for row in rows]
+
+    def _checked(self, found: T | None) -> T | None:
+        if found is None:
+            self._reader.note_bad_row()
+        return found
+
+    # --- posting ---------------------------------------------------------------------------------
+
+    def post_listing(
+        self,
+        path: RemotePath,
+        principal: str | None,
+        entries: Sequence[Entry],
+        *,
+        fetched_at: float,
+        expires_at: float,
+        first: bool,
+        last: bool,
+    ) -> None:
+        """Keep one page of a walk over a folder.
+
+        When the ``last`` page of a walk arrives and none was lost on the way, the listing is complete, and names that
+        the walk did not see are gone. Until then what an earlier walk said stands, with its own age.
+        """
+        place = self._inside(path, principal)
+        walk = self._walk_of(path, place.viewer, first=first, last=last)
+        position = walk.posted if walk is not None else 0
+        if walk is not None:
+            walk.posted += 1
+        page = tree_writes.Page(place, tuple(entries), fetched_at, expires_at, walk, position, last)
+        self._writer.post(partial(tree_writes.write_page, page=page), rows=max(1, len(page.entries)))
+
+    def _walk_of(self, path: RemotePath, viewer: str, *, first: bool, last: bool) -> tree_writes.Walk | None:
+        walk = self._walks.pop((path, viewer), None)
+        if first:
+            walk = tree_writes.Walk()
+        if walk is not None and not last:
+            self._walks[path, viewer] = walk
+            if len(self._walks) > MAX_WALKS:
+                self._walks.popitem(last=False)
+        return walk
+
+    def post_entry(
+        self, path: RemotePath, principal: str | None, entry: Entry, *, fetched_at: float, expires_at: float
+    ) -> None:
+        """Keep one entry that was seen alone. The root has no entry."""
+        if path.parts:
+            place = self._parent(path, principal)
+            self._writer.post(
+                partial(
+                    tree_writes.write_entry,
+                    place=place,
+                    entry=entry,
+                    fetched_at=fetched_at,
+                    expires_at=expires_at,
+                )
+            )
+
+    def post_absent(
+        self, path: RemotePath, principal: str | None, *, fetched_at: float, expires_at: float
+    ) -> None:
+        """Keep that this viewer was told that there is nothing at ``path``."""
+        if path.parts:
+            place = self._parent(path, principal)
+            self._writer.post(
+                partial(
+                    tree_writes.write_absent,
+                    place=place,
+                    name=path.name,
+                    fetched_at=fetched_at,
+                    expires_at=expires_at,
+                )
+            )
+
+    def post_expire(self, path: RemotePath) -> None:
+        """What is known of ``path`` is stale from now on, for every viewer; it is kept."""
+        if path.parts:
+            self._writer.post(partial(tree_writes.expire, place=self._parent(path, None), name=path.name))
+
+    # --- places ----------------------------------------------------------------------------------
+
+    def _parent(self, path: RemotePath, principal: str | None) -> Place:
+        return Place(self._host, "/".join(path.parts[:-1]), viewer_of(principal))
+
+    def _inside(self, path: RemotePath, principal: str | None) -> Place:
+        return Place(self._host, index_path(path), viewer_of(principal))
