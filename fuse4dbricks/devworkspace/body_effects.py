@@ -19,8 +19,9 @@ from starlette.types import Message
 from fuse4dbricks.devworkspace.connection import Dropped, header, with_headers
 from fuse4dbricks.devworkspace.faults import ActiveFault, Exchange, Proceed
 
-#: Pieces that a paced body is cut into; small enough for a rate of 100 kB/s to be smooth.
-_PACED_PIECE = 16 * 1024
+#: Pieces per second that a paced body is cut into, so that it is smooth; and the largest, so that a fast one is too.
+_PACED_PER_SECOND = 20
+_PACED_MOST = 256 * 1024
 
 
 def _pieces(message: Message, size: int) -> Iterator[Message]:
@@ -43,8 +44,7 @@ class Bandwidth:
     async def play(self, exchange: Exchange, proceed: Proceed, active: ActiveFault) -> None:
         """Pace the body."""
         del active
-        # 20 pieces a second at least, and no more wake-ups than that at high rates.
-        size = max(_PACED_PIECE, int(self.bytes_per_second / 100))
+        size = max(1, min(_PACED_MOST, int(self.bytes_per_second / _PACED_PER_SECOND)))
 
         async def send(message: Message) -> None:
             if message["type"] != "http.response.body":
