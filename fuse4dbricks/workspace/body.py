@@ -21,9 +21,12 @@ from fuse4dbricks.workspace.retry import Patience, Setback
 
 
 class Body:
-    """Bytes as they arrive; :meth:`aclose` it in any case."""
+    """Bytes as they arrive; :meth:`aclose` it in any case.
 
-    def __init__(self, response: httpx.Response, patience: Patience, what: str) -> None:
+    ``allowance`` seconds may pass before the first of them.
+    """
+
+    def __init__(self, response: httpx.Response, patience: Patience, allowance: float, what: str) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._response = response
         # Iterated directly: httpx's own iterators are for decoding, which would unpack a gzip bomb.
@@ -31,7 +34,7 @@ class Body:
         self._is_started = False
         self._is_finished = False
         self._patience = patience
-        self._allowance = patience.stall
+        self._allowance = min(allowance, patience.stall)
         self._what = what
 
     async def next_piece(self, deadline: float = float("inf")) -> bytes | None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -20,12 +18,13 @@ import trio
 
 from fuse4dbricks import __version__
 from fuse4dbricks.clock import Clock
-from fuse4dbricks.errors import DeadlineExceeded, ProtocolViolation, RemoteError
+from fuse4dbricks.errors import DeadlineExceeded, ProtocolViolation, RemoteError, RequestRejected
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.units import KIB, MIB
 from fuse4dbricks.workspace.body import Body
 from fuse4dbricks.workspace.dates import parse_http_date
+from fuse4dbricks.workspace.exchange import Call, Reply
 from fuse4dbricks.workspace.limits import CallLimiter, Lane, Lease, Limits, Ticket, Urgency
 from fuse4dbricks.workspace.network import TRANSPORT_ERRORS, before_reply, timed_out
 from fuse4dbricks.workspace.replies import VIOLATION_TRIES, failure_of, is_page
@@ -41,85 +40,6 @@ SANE_SKEW = 86400.0
 _TELLING = frozenset({401, 403, 404, 412, 416, 429, 500, 503})
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What is asked, without who asks.
-
-    Attributes:
-        kind: for the metrics.
-        lane: what the limiter counts it as.
-        method: GET, HEAD or POST.
-        path: percent-encoded, from ``/api`` on.
-        query: not yet encoded.
-        headers: beyond the usual ones.
-    """
-
-    kind: str
-    lane: Lane
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def what(self) -> str:
-        """For messages; without the query, whose tokens mean nothing to people."""
-        return f"{self.method} {self.path}"
-
-
-class Reply:
-    """A reply whose body is still to be read. Leaving it gives connection and slot back.
-
-    Attributes:
-        status: HTTP status.
-        headers: case-insensitive.
-        body: what is still to come.
-        observed_at: Unix time by the server's clock if that is sane, else ours.
-        limiter: that admitted the call.
-        lease: the call's slot in it.
-    """
-
-    __slots__ = ("body", "headers", "lease", "limiter", "observed_at", "status")
-
-    def __init__(
-        self, response: httpx.Response, body: Body, observed_at: float, limiter: CallLimiter, lease: Lease
-    ) -> None:
-        self.status = response.status_code
-        self.headers = response.headers
-        self.body = body
-        self.observed_at = observed_at
-        self.limiter = limiter
-        self.lease = lease
-
-    async def aclose(self) -> None:
-        """Close or return the connection, then give the slot back; never waits for the server."""
-        try:
-            await self.body.aclose()
-        finally:
-            self.limiter.release(self.lease)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The reply to a HEAD.
-
-    Attributes:
-        headers: case-insensitive.
-        observed_at: Unix time by the server's clock if that is sane, else ours.
-    """
-
-    headers: Mapping[str, str]
-    observed_at: float
 
 
 class Caller:
@@ -174,16 +94,17 @@ class Caller:
 
         return await self._fetch(call, token, urgency, read)
 
-    async def fetch_head(self, call: Call, token: Token) -> Head:
-        """The headers of a 200.
+    async def fetch_head(self, call: Call, token: Token, parse: Callable[[Mapping[str, str], float], T]) -> T:
+        """What ``parse(headers, observed_at)`` makes of the headers of a 200.
 
         Raises:
-            RemoteError: any, after the retries it deserves.
+            ProtocolViolation: ``parse`` says that they are not what was due.
+            RemoteError: any other, after the retries it deserves.
         """
 
-        async def read(reply: Reply, budget: Budget) -> Head:
+        async def read(reply: Reply, budget: Budget) -> T:
             await reply.body.read_all(MAX_ERROR_BODY, budget.deadline)
-            return Head(reply.headers, reply.observed_at)
+            return _attributed(call, reply, lambda: parse(reply.headers, reply.observed_at))
 
         return await self._fetch(call, token, Urgency.WAITED, read)
 
@@ -222,7 +143,7 @@ class Caller:
         async with AsyncExitStack() as undo:
             undo.callback(limiter.release, lease)
             response = await self._send(self._build(call, token, budget), call, budget)
-            body = Body(response, self.patience, call.what)
+            body = Body(response, self.patience, budget.remaining, call.what)
             reply = Reply(response, body, self._observe_time(response.headers), limiter, lease)
             undo.push_async_callback(reply.aclose)
             self.metrics.count("remote.replies", status=_status_class(reply.status))
@@ -233,37 +154,34 @@ class Caller:
         return reply
 
     async def _queue(self, limiter: CallLimiter, call: Call, ticket: Ticket, budget: Budget) -> Lease:
+        """Wait for a slot; the time in the queue counts for those who waited in it."""
         while True:
             with trio.move_on_at(budget.deadline):
                 lease = await limiter.acquire(ticket, call.lane)
                 if ticket.urgency is Urgency.AHEAD:
-                    # Nobody waited while it queued, so the queue has used up nobody's time.
                     budget.renew()
+                else:
+                    _count_from_promotion(ticket, budget)
                 return lease
-            # Who promoted it has only waited since then.
-            wanted_at = ticket.promoted_at
-            if wanted_at is None or wanted_at + self.patience.total <= trio.current_time():
+            if not _count_from_promotion(ticket, budget):
                 raise DeadlineExceeded(f"{call.what}: no free slot within {self.patience.total:g} s")
-            budget.deadline = wanted_at + self.patience.total
 
     def _build(self, call: Call, token: Token, budget: Budget) -> httpx.Request:
         query = f"?{urlencode(call.query, quote_via=quote)}" if call.query else ""
         timeout = {"connect": min(self.patience.connect, budget.remaining), "write": self.patience.stall}
-        headers = {
-            "Authorization": f"Bearer {token.reveal()}",
-            "User-Agent": f"fuse4dbricks/{__version__}",
-            "Accept": "*/*",
-            # Ranges and lengths stay byte-exact, and there is no bomb to unpack.
-            "Accept-Encoding": "identity",
-            **call.headers,
-        }
-        failure: RemoteError | Setback
-        try:
-            url = f"{self._base}{call.path}{query}"
-            return httpx.Request(call.method, url, headers=headers, extensions={"timeout": timeout})
-        except (httpx.InvalidURL, ValueError) as error:
-            failure = before_reply(call.what, httpx.InvalidURL(type(error).__name__))
-        raise failure
+        return httpx.Request(
+            call.method,
+            _url(f"{self._base}{call.path}{query}", call.what),
+            headers={
+                "Authorization": f"Bearer {token.reveal()}",
+                "User-Agent": f"fuse4dbricks/{__version__}",
+                "Accept": "*/*",
+                # Ranges and lengths stay byte-exact, and there is no bomb to unpack.
+                "Accept-Encoding": "identity",
+                **call.headers,
+            },
+            extensions={"timeout": timeout},
+        )
 
     async def _send(self, request: httpx.Request, call: Call, budget: Budget) -> httpx.Response:
         self.metrics.count("remote.calls", kind=call.kind)
@@ -302,6 +220,24 @@ class Caller:
         return float(date) if date is not None and abs(date - wall) < SANE_SKEW else wall
 
 
+def _count_from_promotion(ticket: Ticket, budget: Budget) -> bool:
+    """Give whoever promoted the call all of the time; he has only waited since then. Whether that adds any."""
+    if ticket.promoted_at is None:
+        return False
+    deadline = ticket.promoted_at + budget.patience.total
+    is_later = deadline > budget.deadline
+    budget.deadline = max(budget.deadline, deadline)
+    return is_later
+
+
+def _url(text: str, what: str) -> httpx.URL:
+    try:
+        return httpx.URL(text)
+    except httpx.InvalidURL:
+        reason = f"{what}: the path is too long for a URL"
+    raise RequestRejected(reason)
+
+
 def _status_class(status: int) -> str:
     return str(status) if status in _TELLING else f"{status // 100}xx"
 
@@ -317,13 +253,23 @@ async def _read_complaint(body: Body, budget: Budget) -> bytes:
 
 
 def _parse(call: Call, reply: Reply, body: bytes, parse: Callable[[Any, float], T]) -> T:
-    facts = {"status": reply.status, "request_id": reply.headers.get("x-request-id")}
     if is_page(reply.headers, body):
         # A gateway's; the next attempt may reach the service.
-        page = ProtocolViolation(f"{call.what}: an HTML page where JSON was due", **facts)
+        page = violation_in(call, reply, "an HTML page where JSON was due")
         raise Setback(page, reason="violation", tries=VIOLATION_TRIES)
+    return _attributed(call, reply, lambda: parse(decode_json(body), reply.observed_at))
+
+
+def _attributed(call: Call, reply: Reply, parse: Callable[[], T]) -> T:
+    """The result of ``parse``, whose violations learn here which reply they are about."""
     try:
-        return parse(decode_json(body), reply.observed_at)
+        return parse()
     except ProtocolViolation as error:
         text = str(error)
-    raise ProtocolViolation(f"{call.what}: {text}", **facts)
+    raise violation_in(call, reply, text)
+
+
+def violation_in(call: Call, reply: Reply, text: str) -> ProtocolViolation:
+    """A violation with what support needs to find it."""
+    request_id = reply.headers.get("x-request-id")
+    return ProtocolViolation(f"{call.what}: {text}", status=reply.status, request_id=request_id)

@@ -16,13 +16,14 @@ from fuse4dbricks.errors import NotFound, ProtocolViolation
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
-from fuse4dbricks.workspace.calls import Call, Caller
+from fuse4dbricks.workspace.calls import Caller
+from fuse4dbricks.workspace.exchange import Call
 from fuse4dbricks.workspace.identity import Identity
 from fuse4dbricks.workspace.limits import Lane, Ticket, Urgency
 from fuse4dbricks.workspace.pages import RejectLog
-from fuse4dbricks.workspace.ranges import version_of
+from fuse4dbricks.workspace.ranges import observed_version
 from fuse4dbricks.workspace.streams import RangeStream
-from fuse4dbricks.workspace.wire import MAX_SIZE, DownloadUrl, parse_directory, parse_download_url
+from fuse4dbricks.workspace.wire import DownloadUrl, parse_directory, parse_download_url
 
 _API = "/api/2.0/fs"
 
@@ -90,13 +91,7 @@ class FilesApi:
         """
         call = Call("head", Lane.METADATA, "HEAD", _url_path("files", path))
         async with self._identity.settling_denials(token):
-            head = await self._caller.fetch_head(call, token)
-        length = head.headers.get("content-length", "")
-        encoding = head.headers.get("content-encoding", "identity").lower()
-        if not length.isdecimal() or len(length) > 19 or int(length) > MAX_SIZE or encoding != "identity":
-            raise ProtocolViolation(f"{call.what}: the reply does not tell the size")
-        said = version_of(head.headers, int(length))
-        return Version.observed(said.size, said.last_modified, said.etag, head.observed_at)
+            return await self._caller.fetch_head(call, token, observed_version)
 
     async def fetch_directory_exists(self, token: Token, path: RemotePath) -> bool:
         """Whether there is such a folder (HEAD); False also when it is a file.
@@ -107,10 +102,9 @@ class FilesApi:
         call = Call("head", Lane.METADATA, "HEAD", _url_path("directories", path))
         try:
             async with self._identity.settling_denials(token):
-                await self._caller.fetch_head(call, token)
+                return await self._caller.fetch_head(call, token, lambda _headers, _at: True)
         except NotFound:
             return False
-        return True
 
     def stream_range(
         self, token: Token, path: RemotePath, start: int, stop: int, version: Version, ticket: Ticket
@@ -134,7 +128,8 @@ class FilesApi:
         """A presigned URL for a file. It is a secret, and its host must never see the token.
 
         Raises:
-            NotFound: no such file, or the workspace does not offer such URLs.
+            NotFound: no such file.
+            RequestRejected: the workspace does not offer such URLs.
             RemoteError: any other failure.
         """
         _refuse_impossible(path)

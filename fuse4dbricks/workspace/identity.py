@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 
 from fuse4dbricks.errors import NotFound, PermissionDenied, ProtocolViolation
 from fuse4dbricks.tokens import Principal, Token
-from fuse4dbricks.workspace.calls import Call, Caller
+from fuse4dbricks.workspace.calls import Caller
+from fuse4dbricks.workspace.exchange import Call
 from fuse4dbricks.workspace.limits import Lane
 from fuse4dbricks.workspace.replies import UnconfirmedDenial
 from fuse4dbricks.workspace.wire import parse_principal

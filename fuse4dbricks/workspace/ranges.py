@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import ProtocolViolation, VersionChanged
 from fuse4dbricks.workspace.dates import parse_http_date
+from fuse4dbricks.workspace.wire import is_size
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
-_LENGTH = re.compile(r"\d{1,19}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+_LENGTH = re.compile(r"[0-9]{1,19}")
 
 
 def check_range_reply(
@@ -29,8 +30,9 @@ def check_range_reply(
         VersionChanged: the reply is about other bytes than those of ``version``.
         ProtocolViolation: it is not the range ``[start, stop)``.
     """
-    _check_encoding(headers)
-    length = _content_length(headers)
+    check_encoding(headers)
+    _check_single(headers)
+    length = content_length(headers)
     if status == 206:
         first, last, total = _content_range(headers)
     else:
@@ -43,6 +45,20 @@ def check_range_reply(
     if length is not None and length != stop - start:
         raise ProtocolViolation(f"Content-Length is {length}, {stop - start} bytes were due")
     return served
+
+
+def observed_version(headers: Mapping[str, str], observed_at: float) -> Version:
+    """The version that a HEAD's headers tell, seen at ``observed_at``.
+
+    Raises:
+        ProtocolViolation: there is no usable size, or a Last-Modified that is not a date.
+    """
+    check_encoding(headers)
+    length = content_length(headers)
+    if length is None:
+        raise ProtocolViolation("the reply does not tell the size")
+    said = version_of(headers, length)
+    return Version.observed(said.size, said.last_modified, said.etag, observed_at)
 
 
 def version_of(headers: Mapping[str, str], size: int) -> Version:
@@ -58,20 +74,36 @@ def version_of(headers: Mapping[str, str], size: int) -> Version:
     return Version(size, last_modified, headers.get("etag") or None)
 
 
-def _check_encoding(headers: Mapping[str, str]) -> None:
-    if headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
-        raise ProtocolViolation("the content is encoded though identity was asked for")
-    if headers.get("content-type", "").lower().startswith("multipart/byteranges"):
-        raise ProtocolViolation("several ranges though one was asked for")
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """The Content-Length, or None where there is none.
 
-
-def _content_length(headers: Mapping[str, str]) -> int | None:
+    Raises:
+        ProtocolViolation: it is not a number that a file's size can be.
+    """
     text = headers.get("content-length")
     if text is None:
         return None
     if not _LENGTH.fullmatch(text):
         raise ProtocolViolation("Content-Length is not a number")
-    return int(text)
+    length = int(text)
+    if not is_size(length):
+        raise ProtocolViolation("Content-Length is out of range")
+    return length
+
+
+def check_encoding(headers: Mapping[str, str]) -> None:
+    """Lengths mean bytes of the file only when nothing was done to them on the way.
+
+    Raises:
+        ProtocolViolation: the content is encoded though identity was asked for.
+    """
+    if headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
+        raise ProtocolViolation("the content is encoded though identity was asked for")
+
+
+def _check_single(headers: Mapping[str, str]) -> None:
+    if headers.get("content-type", "").lower().startswith("multipart/byteranges"):
+        raise ProtocolViolation("several ranges though one was asked for")
 
 
 def _content_range(headers: Mapping[str, str]) -> tuple[int, int, int]:

@@ -36,7 +36,7 @@ _BAD_TOKEN = re.compile(r"invalid access token|token (is|has) expired|expired to
 # A refusal of the network the request came from, not of the token, though its code may be a number too.
 _ADDRESS_REFUSED = re.compile(r"\bIP ACL|\bIP access list", re.IGNORECASE)
 _PLAIN_TEXT = re.compile(r"([A-Z][A-Z_]{2,60}): (.*)", re.DOTALL)
-_SECONDS = re.compile(r"\d{1,300}(\.\d{1,20})?")
+_SECONDS = re.compile(r"[0-9]{1,300}(\.[0-9]{1,20})?")
 _MAX_MESSAGE = 300
 
 _THROTTLING_CODES = frozenset({"REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"})
@@ -101,7 +101,7 @@ def parse_complaint(headers: Mapping[str, str], body: bytes) -> Complaint:
     is_number = isinstance(code, int | float) and not isinstance(code, bool)
     details = _details(payload)
     return Complaint(
-        code=str(code)[:64] if isinstance(code, str) or is_number else None,
+        code=_first_text(str(code))[:64] if isinstance(code, str) or is_number else None,
         is_numeric=is_number or (isinstance(code, str) and code.isdecimal()),
         message=_first_text(payload.get("message"), payload.get("detail"), payload.get("error"), text),
         request_id=_first_text(headers.get("x-request-id"), _detail(details, "RequestInfo", "request_id"))
@@ -214,8 +214,10 @@ def _refusal(text: str, facts: Facts, complaint: Complaint) -> RemoteError:
 
 def _absence(text: str, facts: Facts, complaint: Complaint) -> RemoteError | Setback:
     # "No such page" and "no such API" say nothing about the object that was asked for.
-    if complaint.is_html or complaint.code == "ENDPOINT_NOT_FOUND":
+    if complaint.is_html:
         return Setback(ProtocolViolation(text, **facts), reason="violation", tries=VIOLATION_TRIES)
+    if complaint.code == "ENDPOINT_NOT_FOUND":
+        return RequestRejected(text, **facts)
     return NotFound(text, **facts)
 
 

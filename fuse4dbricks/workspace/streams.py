@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 
 from fuse4dbricks.entry import Version
-from fuse4dbricks.errors import ProtocolViolation, VersionChanged
+from fuse4dbricks.errors import ProtocolViolation, RemoteError, VersionChanged
 from fuse4dbricks.tokens import Token
-from fuse4dbricks.workspace.calls import Call, Caller, Reply
+from fuse4dbricks.workspace.calls import Caller, violation_in
 from fuse4dbricks.workspace.dates import format_http_date
+from fuse4dbricks.workspace.exchange import Call, Reply
 from fuse4dbricks.workspace.identity import Identity
 from fuse4dbricks.workspace.limits import Lane, Ticket
 from fuse4dbricks.workspace.ranges import check_range_reply
@@ -82,11 +83,11 @@ class RangeStream:
         """The next piece. The last one is handed on only when the body has ended where it should."""
         piece = await reply.body.next_piece()
         if piece is None:
-            raise self._violation("the body is shorter than its headers say")
+            raise self._violation(reply, "the body is shorter than its headers say")
         end = self._offset + len(piece)
         is_last = end == self._stop
         if end > self._stop or (is_last and await reply.body.next_piece() is not None):
-            raise self._violation("the body is longer than its headers say")
+            raise self._violation(reply, "the body is longer than its headers say")
         self._offset = end
         self._gained += len(piece)
         self._caller.metrics.add("remote.bytes", len(piece))
@@ -101,18 +102,19 @@ class RangeStream:
 
     async def _open_once(self, budget: Budget) -> Reply:
         reply = await self._caller.open(self._call(), self._token, self._ticket, budget, _ACCEPT)
+        failure: RemoteError | Setback
         try:
             self._version = check_range_reply(
                 reply.status, reply.headers, start=self._offset, stop=self._stop, version=self._version
             )
-        except (ProtocolViolation, VersionChanged) as error:
-            text, is_changed = str(error), isinstance(error, VersionChanged)
+        except ProtocolViolation as error:
+            failure = self._violation(reply, str(error))
+        except VersionChanged as error:
+            failure = VersionChanged(f"{self._call().what}: {error}", status=reply.status)
         else:
             return reply
         await reply.aclose()
-        if is_changed:
-            raise VersionChanged(f"GET {self._url_path}: {text}", status=reply.status)
-        raise self._violation(text)
+        raise failure
 
     def _call(self) -> Call:
         headers = {"Range": f"bytes={self._offset}-{self._stop - 1}"}
@@ -127,9 +129,9 @@ class RangeStream:
             budget.renew()
         self._gained = 0
 
-    def _violation(self, text: str) -> Setback:
-        error = ProtocolViolation(f"GET {self._url_path}: {text}")
-        return Setback(error, reason="violation", tries=VIOLATION_TRIES)
+    def _violation(self, reply: Reply, text: str) -> Setback:
+        violation = violation_in(self._call(), reply, text)
+        return Setback(violation, reason="violation", tries=VIOLATION_TRIES)
 
     async def _close(self) -> None:
         reply, self._reply = self._reply, None

@@ -15,7 +15,8 @@ from fuse4dbricks.errors import NotFound
 from fuse4dbricks.paths import RemotePath, quote_part
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Principal, Token
-from fuse4dbricks.workspace.calls import Call, Caller
+from fuse4dbricks.workspace.calls import Caller
+from fuse4dbricks.workspace.exchange import Call
 from fuse4dbricks.workspace.identity import Identity
 from fuse4dbricks.workspace.limits import Lane
 from fuse4dbricks.workspace.pages import PageTrail, RejectLog

@@ -88,9 +88,12 @@ def _port_suffix(split: SplitResult, scheme: str) -> str:
 def _normalise_host(host: str) -> str:
     if ":" in host:
         try:
-            return f"[{ipaddress.IPv6Address(host)}]"
+            address = ipaddress.IPv6Address(host)
         except ValueError:
             raise ConfigError("the host in the workspace URL is malformed") from None
+        if address.scope_id is not None:
+            raise ConfigError("the host in the workspace URL has an IPv6 zone, which no certificate can name")
+        return f"[{address}]"
     try:
         # A trailing dot is the same name to DNS and another one to certificates and cache keys.
         ascii_host = host.encode("idna").decode("ascii").lower().removesuffix(".")

@@ -316,4 +316,7 @@ def _name_of(item: Any) -> object:
 
 def distinct(entries: Iterable[Entry]) -> list[Entry]:
     """The first entry of each name, in order; pages of one listing may overlap (no snapshot is promised)."""
-    return list({entry.name: entry for entry in reversed(list(entries))}.values())[::-1]
+    by_name: dict[str, Entry] = {}
+    for entry in entries:
+        by_name.setdefault(entry.name, entry)
+    return list(by_name.values())

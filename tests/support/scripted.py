@@ -31,13 +31,16 @@ Script = Callable[[httpx.Request], Answer | Awaitable[Answer]]
 
 
 class TrioClock:
-    """Wall time that runs with trio's clock, so with a MockClock it jumps when it jumps."""
+    """Wall time that runs with trio's clock from :data:`NOW` on, so with a MockClock it jumps when it jumps."""
+
+    def __init__(self) -> None:
+        self._began = trio.current_time()
 
     def monotonic(self) -> float:
         return trio.current_time()
 
     def wall(self) -> float:
-        return NOW + trio.current_time()
+        return NOW + trio.current_time() - self._began
 
 
 class Played(httpx.AsyncByteStream):
@@ -143,6 +146,12 @@ def refusal(
 ) -> httpx.Response:
     """An error reply as the service makes them."""
     return reply({"error_code": code, "message": message, **more}, status, headers)
+
+
+async def never(_request: httpx.Request) -> httpx.Response:
+    """No reply at all."""
+    await trio.sleep_forever()
+    raise AssertionError
 
 
 def page(status: int = 200) -> httpx.Response:

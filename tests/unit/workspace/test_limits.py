@@ -1,0 +1,285 @@
+"""Who is admitted, how many, how often, and what happens to those who leave early."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+
+from fuse4dbricks.workspace.limits import CallLimiter, Lane, Lease, Ticket, Urgency
+
+WAITED, AHEAD = Urgency.WAITED, Urgency.AHEAD
+
+
+class Queue:
+    """Starts calls in a nursery and notes the order in which they are admitted."""
+
+    def __init__(self, limiter: CallLimiter, nursery: trio.Nursery) -> None:
+        self.limiter = limiter
+        self.nursery = nursery
+        self.order: list[str] = []
+        self.times: list[float] = []
+        self.leases: dict[str, Lease] = {}
+
+    async def join(
+        self, name: str, lane: Lane = Lane.METADATA, ticket: Ticket | None = None
+    ) -> trio.CancelScope:
+        """Queue up as ``name`` and settle."""
+        scope = trio.CancelScope()
+        self.nursery.start_soon(self._call, name, lane, ticket or Ticket(), scope)
+        await trio.testing.wait_all_tasks_blocked()
+        return scope
+
+    async def _call(self, name: str, lane: Lane, ticket: Ticket, scope: trio.CancelScope) -> None:
+        with scope:
+            self.leases[name] = await self.limiter.acquire(ticket, lane)
+            self.order.append(name)
+            self.times.append(trio.current_time())
+
+    async def leave(self, name: str) -> None:
+        self.limiter.release(self.leases.pop(name))
+        await trio.testing.wait_all_tasks_blocked()
+
+
+Test = Callable[[Queue], Awaitable[None]]
+
+
+async def with_queue(test: Test, *, in_flight: int = 10, data: int = 8, per_second: int = 1000) -> None:
+    async with trio.open_nursery() as nursery:
+        await test(Queue(CallLimiter(in_flight=in_flight, data=data, per_second=per_second), nursery))
+        nursery.cancel_scope.cancel()
+
+
+async def test_ten_in_flight_of_which_eight_for_data() -> None:
+    async def test(queue: Queue) -> None:
+        for number in range(12):
+            await queue.join(f"d{number}", Lane.DATA)
+        assert len(queue.order) == 8
+        for number in range(4):
+            await queue.join(f"m{number}")
+        assert queue.order[8:] == ["m0", "m1"]
+        await queue.leave("d0")
+        assert queue.order[-1] == "d8"
+        await queue.leave("m0")
+        assert queue.order[-1] == "m2"
+
+    await with_queue(test)
+
+
+async def test_metadata_does_not_queue_behind_data() -> None:
+    async def test(queue: Queue) -> None:
+        for number in range(20):
+            await queue.join(f"d{number}", Lane.DATA)
+        await queue.join("m")
+        assert queue.order[-1] == "m"
+
+    await with_queue(test)
+
+
+async def test_who_is_waited_for_goes_first_and_then_first_come_first_served() -> None:
+    async def test(queue: Queue) -> None:
+        await queue.join("running")
+        await queue.join("ahead-1", ticket=Ticket(AHEAD))
+        await queue.join("ahead-2", ticket=Ticket(AHEAD))
+        await queue.join("waited-1")
+        await queue.join("waited-2")
+        for name in ("running", "waited-1", "waited-2", "ahead-1"):
+            await queue.leave(name)
+        assert queue.order == ["running", "waited-1", "waited-2", "ahead-1", "ahead-2"]
+
+    await with_queue(test, in_flight=1, data=1)
+
+
+async def test_a_promoted_ticket_passes_those_that_nobody_waits_for() -> None:
+    async def test(queue: Queue) -> None:
+        ticket = Ticket(AHEAD)
+        await queue.join("running")
+        await queue.join("ahead", ticket=Ticket(AHEAD))
+        await queue.join("promoted", ticket=ticket)
+        ticket.promote()
+        ticket.promote()
+        assert ticket.urgency is WAITED
+        await queue.leave("running")
+        assert queue.order == ["running", "promoted"]
+
+    await with_queue(test, in_flight=1, data=1)
+
+
+async def test_what_is_fetched_ahead_leaves_room_for_those_who_wait() -> None:
+    async def test(queue: Queue) -> None:
+        tickets = [Ticket(AHEAD) for _ in range(20)]
+        for number, ticket in enumerate(tickets):
+            await queue.join(f"ahead-{number}", Lane.DATA, ticket)
+        assert len(queue.order) == 7
+        await queue.join("waited", Lane.DATA)
+        assert queue.order[-1] == "waited"
+        # Promotion in flight counts too: a call that somebody waits for no longer takes up room ahead.
+        await queue.leave("waited")
+        tickets[0].promote()
+        await trio.testing.wait_all_tasks_blocked()
+        assert queue.order[-1] == "ahead-7"
+
+    await with_queue(test)
+
+
+async def test_listings_ahead_leave_two_calls() -> None:
+    async def test(queue: Queue) -> None:
+        for number in range(20):
+            await queue.join(f"ahead-{number}", ticket=Ticket(AHEAD))
+        assert len(queue.order) == 8
+        await queue.join("waited-1")
+        await queue.join("waited-2")
+        assert queue.order[8:] == ["waited-1", "waited-2"]
+
+    await with_queue(test)
+
+
+async def test_a_cancelled_waiter_leaves_the_queue() -> None:
+    async def test(queue: Queue) -> None:
+        await queue.join("running")
+        scope = await queue.join("cancelled")
+        await queue.join("next")
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert queue.limiter.queued == 1
+        await queue.leave("running")
+        assert queue.order == ["running", "next"]
+
+    await with_queue(test, in_flight=1, data=1)
+
+
+async def test_a_turn_given_to_a_cancelled_waiter_goes_to_the_next() -> None:
+    async def test(queue: Queue) -> None:
+        await queue.join("running")
+        scope = await queue.join("cancelled")
+        await queue.join("next")
+        # Both in one step of the loop: the turn is granted, and its owner is cancelled before it runs.
+        queue.limiter.release(queue.leases["running"])
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert queue.order == ["running", "next"]
+        assert queue.limiter.in_flight == 1
+
+    await with_queue(test, in_flight=1, data=1)
+
+
+async def test_releasing_twice_is_releasing_once() -> None:
+    async def test(queue: Queue) -> None:
+        for name in ("a", "b", "c"):
+            await queue.join(name)
+        lease = queue.leases["a"]
+        queue.limiter.release(lease)
+        queue.limiter.release(lease)
+        await trio.testing.wait_all_tasks_blocked()
+        assert queue.limiter.in_flight == 2
+
+    await with_queue(test, in_flight=2, data=1)
+
+
+async def test_no_second_holds_more_starts_than_allowed(autojump_clock: trio.testing.MockClock) -> None:
+    limiter = CallLimiter(in_flight=10, data=8, per_second=5)
+    starts: list[float] = []
+
+    async def call() -> None:
+        lease = await limiter.acquire(Ticket(), Lane.METADATA)
+        starts.append(trio.current_time())
+        await trio.sleep(0.01)
+        limiter.release(lease)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(23):
+            nursery.start_soon(call)
+    assert len(starts) == 23
+    for start in starts:
+        assert sum(start <= other < start + 1 for other in starts) <= 5
+    assert starts[-1] == pytest.approx(4.0, abs=0.1)
+
+
+async def test_somebody_always_watches_the_clock(autojump_clock: trio.testing.MockClock) -> None:
+    async def test(queue: Queue) -> None:
+        for number in range(2):
+            await queue.join(f"first-{number}")
+        watcher = await queue.join("watcher")
+        await queue.join("other")
+        watcher.cancel()
+        await trio.sleep(1.5)
+        assert queue.order == ["first-0", "first-1", "other"]
+
+    await with_queue(test, per_second=2)
+
+
+async def test_429_halves_once_per_round_and_successes_win_it_back() -> None:
+    limiter = CallLimiter(in_flight=10, data=8, per_second=1000)
+    leases = [await limiter.acquire(Ticket(), Lane.METADATA) for _ in range(10)]
+    for lease in leases:
+        limiter.note_throttled(lease, None)
+        limiter.release(lease)
+    assert limiter.width == 5
+    for _ in range(80):
+        limiter.note_answered()
+    assert limiter.width == 10
+
+
+async def test_throttling_leaves_one_call_for_data_and_one_for_the_rest(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def test(queue: Queue) -> None:
+        for number in range(10):
+            await queue.join(f"t{number}")
+            queue.limiter.note_throttled(queue.leases[f"t{number}"], None)
+            await queue.leave(f"t{number}")
+            await trio.sleep(0.1)
+        assert queue.limiter.width == 2
+        for number in range(3):
+            await queue.join(f"d{number}", Lane.DATA)
+        await queue.join("m")
+        assert queue.order[10:] == ["d0", "m"]
+
+    await with_queue(test)
+
+
+async def test_nothing_starts_right_after_a_429(autojump_clock: trio.testing.MockClock) -> None:
+    limiter = CallLimiter(in_flight=10, data=8, per_second=1000)
+    lease = await limiter.acquire(Ticket(), Lane.METADATA)
+    limiter.note_throttled(lease, 3600.0)
+    limiter.release(lease)
+    before = trio.current_time()
+    await limiter.acquire(Ticket(), Lane.METADATA)
+    # Whoever was told to wait an hour does so; the others find out for themselves after a second.
+    assert trio.current_time() - before == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_turn_is_lost_whoever_leaves_whenever(
+    seed: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    dice = random.Random(seed)
+    limiter = CallLimiter(in_flight=4, data=3, per_second=9)
+    done: list[bool] = []
+
+    async def call() -> None:
+        ticket = Ticket(dice.choice([WAITED, AHEAD]))
+        lane = dice.choice([Lane.DATA, Lane.METADATA])
+        with trio.move_on_after(dice.choice([0, 0.1, 1.0, 1000.0])) as scope:
+            lease = await limiter.acquire(ticket, lane)
+            try:
+                assert limiter.in_flight <= 4
+                if dice.random() < 0.2:
+                    limiter.note_throttled(lease, dice.choice([None, 0.3, 50.0]))
+                ticket.promote()
+                await trio.sleep(dice.random())
+                limiter.note_answered()
+            finally:
+                limiter.release(lease)
+        done.append(not scope.cancelled_caught)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(80):
+            nursery.start_soon(call)
+            await trio.sleep(dice.choice([0, 0, 0.05]))
+    assert len(done) == 80
+    assert any(done)
+    assert (limiter.in_flight, limiter.queued) == (0, 0)
