@@ -104,9 +104,18 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
         supervisor = await stack.enter_async_context(supervised(metrics))
         filesystem = build_filesystem(Base(config, workspace, storage, supervisor, metrics, clock))
         options = SessionOptions(mountpoint, fsname=workspace.host, allow_other=config.allow_other)
+        _note_mount(storage, mountpoint, clock, stack)
         # The first to run: from then on the teardown has its seconds.
         stack.callback(ending.begin)
         await serve(filesystem, metrics, options, stop=ending.wanted, on_ready=on_ready)
+
+
+def _note_mount(storage: Storage, mountpoint: Path, clock: Clock, stack: AsyncExitStack) -> None:
+    """Leave word in the index of who uses it."""
+    if storage.index is not None:
+        counters = storage.index.counters
+        counters.post_mount(os.getpid(), str(mountpoint), clock.wall())
+        stack.callback(counters.post_unmount)
 
 
 def _prepare(config: MountConfig) -> Path:
@@ -179,12 +188,13 @@ def _build_content(base: Base) -> DataCache:
         workspace=base.workspace.host,
         limits=DiskLimits(
             max_bytes=config.disk_bytes,
-            max_age=config.max_age_seconds,
-            min_free=config.min_free_fraction,
+            max_age_seconds=config.max_age_seconds,
+            min_free_fraction=config.min_free_fraction,
         ),
         supervisor=base.supervisor,
         metrics=base.metrics,
         clock=base.clock,
+        chunk_size=config.chunk_size,
     )
     if storage.index is not None:
         base.supervisor.run_forever("eviction", disk.run_eviction)

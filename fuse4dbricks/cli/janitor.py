@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fuse4dbricks.app.ending import END_SIGNALS
@@ -37,7 +37,8 @@ def cleaned_up(folder: Path, mountpoint: Path) -> Iterator[None]:
     finally:
         assert janitor.stdin is not None
         janitor.stdin.close()
-        janitor.wait(PATIENCE)
+        with suppress(subprocess.TimeoutExpired):
+            janitor.wait(PATIENCE)
 
 
 def main() -> None:

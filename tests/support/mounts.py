@@ -183,8 +183,11 @@ def start_mount(
         environment: more variables.
         wrapper: what to start it under, such as ``("strace", "-f", …)``.
     """
+    folder.mkdir(exist_ok=True, parents=True)
+    folder = folder.resolve()
     path, cache, log_file = folder / "mnt", folder / "cache", folder / "log"
-    path.mkdir(exist_ok=True, parents=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)  # noqa: PTH102 - Path.mkdir(exist_ok=True) looks at what is there, which may be a dead mount
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith(("DATABRICKS_", "FUSE4D"))
     }
@@ -206,7 +209,7 @@ def start_mount(
             stderr=log,
             start_new_session=True,  # the terminal's Ctrl-C is for the test run, which then cleans up
         )
-    return LiveMount(path.resolve(), cache, log_file, process)
+    return LiveMount(path, cache, log_file, process)
 
 
 @contextmanager

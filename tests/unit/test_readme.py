@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import tomllib
 from pathlib import Path
@@ -14,6 +15,7 @@ from fuse4dbricks.cli.main import commands
 from fuse4dbricks.cli.mount import TOKEN_VARIABLE, mount
 from fuse4dbricks.cli.options import ENVIRONMENT_PREFIX
 from fuse4dbricks.config import MountConfig, flag_of, option_fields
+from fuse4dbricks.fuse.errnos import ERRNO_OF
 
 TREE = Path(__file__).resolve().parents[2]
 README = (TREE / "README.md").read_text(encoding="utf-8")
@@ -85,6 +87,29 @@ def test_exit_codes() -> None:
     assert f"{errors.ConfigError.exit_code} for bad usage" in sentence
     assert f"{errors.MountError.exit_code} when the mount point or FUSE" in sentence
     assert f"{errors.CacheFolderError.exit_code} when the cache folder" in " ".join(sentence.split())
+
+
+ROW_OF = {
+    errors.NotFound: "there is no such file",
+    errors.PermissionDenied: "the workspace refuses",
+    errors.InvalidToken: "has no token",
+    errors.NoToken: "has no token",
+    errors.ReadOnly: "would write",
+    errors.VersionChanged: "changed on the server while it was open",
+    errors.Unreachable: "cannot be reached",
+    errors.DeadlineExceeded: "too slow",
+    errors.Throttled: "overloaded",
+    errors.ProtocolViolation: "not what the API promises",
+    errors.NameTooLong: "longer than 255 bytes",
+}
+
+
+@pytest.mark.parametrize("kind", ROW_OF, ids=lambda kind: kind.__name__)
+def test_the_table_of_errors_is_that_of_the_code(kind: type[Exception]) -> None:
+    (shown,) = (cell for happened, cell in table("what happened") if ROW_OF[kind] in happened)
+    match = re.match(r"`(E[A-Z]+)`", shown)
+    assert match is not None
+    assert getattr(errno, match[1]) == ERRNO_OF[kind]
 
 
 def test_the_two_commands_are_one_line_each() -> None:
