@@ -23,10 +23,9 @@ from fuse4dbricks.paths import RemotePath
 VICTIM_BATCH = 256
 
 _LOAD_SPAN = in_loop("""
-    SELECT c.id, c.chunk_index, c.name, c.length, c.checksum, c.rowsum
-    FROM file_version v CROSS JOIN chunk c ON c.version_id = v.id
-    WHERE v.workspace_id = ? AND v.path = ? AND v.version_key = ? AND c.chunk_index >= ? AND c.chunk_index < ?""")
-
+    SELECT id, chunk_index, name, length, checksum, rowsum FROM chunk
+    WHERE version_id = (SELECT id FROM file_version WHERE workspace_id = ? AND path = ? AND version_key = ?)
+      AND chunk_index >= ? AND chunk_index < ?""")
 _LOAD_NAME = in_loop("SELECT name FROM chunk WHERE name = ?")
 
 

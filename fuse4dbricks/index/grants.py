@@ -49,7 +49,7 @@ class Grants:
         if row is None:
             return None
         principal = Principal(row[0], row[1])
-        if _sign_in_rowsum(self._host, fingerprint, principal) != row[2]:
+        if sign_in_rowsum(self._host, fingerprint, principal) != row[2]:
             self._reader.note_bad_row()
             return None
         return principal
@@ -61,7 +61,7 @@ class Grants:
         if row is None:
             return None
         proved_at, expires_at, rowsum = row
-        if _grant_rowsum(self._host, principal_id, path, proved_at, expires_at) != rowsum:
+        if grant_rowsum(self._host, principal_id, path, proved_at, expires_at) != rowsum:
             self._reader.note_bad_row()
             return None
         return StoredGrant(proved_at, expires_at) if proved_at <= self._clock.wall() else None
@@ -91,11 +91,13 @@ class Grants:
         self._writer.post(partial(_delete_principal, principal=principal_id))
 
 
-def _sign_in_rowsum(host: str, fingerprint: bytes, principal: Principal) -> int:
+def sign_in_rowsum(host: str, fingerprint: bytes, principal: Principal) -> int:
+    """The checksum of a row of ``sign_in``."""
     return seal("sign_in", host, fingerprint, principal.id, principal.user_name)
 
 
-def _grant_rowsum(host: str, principal: str, volume: str, proved_at: float, expires_at: float) -> int:
+def grant_rowsum(host: str, principal: str, volume: str, proved_at: float, expires_at: float) -> int:
+    """The checksum of a row of ``grant``."""
     return seal("grant", host, principal, volume, proved_at, expires_at)
 
 
@@ -105,7 +107,7 @@ def _write_sign_in(session: Session, fingerprint: bytes, uid: int, principal: Pr
         "INSERT OR REPLACE INTO principal (workspace_id, principal, user_name, seen_at) VALUES (?, ?, ?, ?)",
         (workspace_id, principal.id, principal.user_name, now),
     )
-    rowsum = _sign_in_rowsum(session.host, fingerprint, principal)
+    rowsum = sign_in_rowsum(session.host, fingerprint, principal)
     session.run(
         "INSERT OR REPLACE INTO sign_in (workspace_id, fingerprint, uid, principal, user_name, proved_at, rowsum) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -115,7 +117,7 @@ def _write_sign_in(session: Session, fingerprint: bytes, uid: int, principal: Pr
 
 
 def _write_grant(session: Session, principal: str, volume: str, times: tuple[float, float]) -> None:
-    rowsum = _grant_rowsum(session.host, principal, volume, *times)
+    rowsum = grant_rowsum(session.host, principal, volume, *times)
     session.run(
         "INSERT OR REPLACE INTO grant (workspace_id, principal, volume, proved_at, expires_at, rowsum) "
         "VALUES (?, ?, ?, ?, ?, ?)",

@@ -22,7 +22,7 @@ import apsw
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.errors import IndexUnavailable
 from fuse4dbricks.index.ailments import Ailment, diagnose
-from fuse4dbricks.index.connection import WRITER_BUSY_MS, open_writer, set_aside
+from fuse4dbricks.index.connection import WRITER_BUSY_MS, open_writer, reserve_wal, set_aside
 from fuse4dbricks.index.migrations import NotOurIndex, migrate
 from fuse4dbricks.index.ops import Op
 from fuse4dbricks.index.records import Totals
@@ -142,6 +142,7 @@ class Store:
             db.close(force=True)
             raise
         db.set_wal_hook(self._note_wal)
+        reserve_wal(self._file)
         self._opened = Opened(workspace_id, key, totals)
         self.generation += 1
 

