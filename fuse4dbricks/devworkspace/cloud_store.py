@@ -48,7 +48,7 @@ async def create_download_url(call: Call) -> Response:
     """POST create-download-url, with ``path`` and ``expire_time`` in the query or in a JSON body."""
     await _play_mode(call)
     check_query(call, "path", "expire_time")
-    asked = dict(call.query) or await _body(call)
+    asked = dict(call.query) or await call.document()
     path = asked.get("path")
     if not isinstance(path, str):
         raise bad_request("Missing required field: path", code="INVALID_PARAMETER_VALUE")
@@ -82,14 +82,6 @@ async def _play_mode(call: Call) -> None:
             "Can't infer requester network zone.",
             reason="FILES_API_REQUESTER_NETWORK_ZONE_UNKNOWN",
         )
-
-
-async def _body(call: Call) -> dict[str, Any]:
-    try:
-        document = await call.request.json()
-    except ValueError:
-        raise bad_request("The body is not JSON.", code="MALFORMED_REQUEST") from None
-    return document if isinstance(document, dict) else {}
 
 
 def _end(state: State, asked: object) -> int:

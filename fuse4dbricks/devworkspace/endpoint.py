@@ -17,7 +17,7 @@ from email.utils import formatdate
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,6 +43,20 @@ class Call:
     record: Record
     connection: Connection
     principal: Principal
+
+    async def document(self) -> dict[str, Any]:
+        """The JSON object in the body.
+
+        Raises:
+            ApiError: 400 when it is none.
+        """
+        try:
+            document = await self.request.json()
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise ApiError(400, "MALFORMED_REQUEST", "The body is not a JSON object.")
+        return document
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -103,7 +117,7 @@ class Endpoint:
         exchange = Exchange(scope, receive, self._outermost(record, send), connection_of(scope), record)
         try:
             await self._state.faults.play(exchange, self._reply)
-        except Dropped:
+        except (Dropped, ClientDisconnect):
             pass
         except (
             Exception

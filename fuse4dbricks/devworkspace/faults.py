@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from fuse4dbricks.devworkspace.connection import Connection
 from fuse4dbricks.devworkspace.journal import Record
+from fuse4dbricks.devworkspace.people import fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Fault:
         path_regex: searched in the decoded path.
         range: searched, as a regular expression, in the Range header (calls without one do not match).
         user: whose token was shown (only calls with a good token match).
+        token: that was shown, good or bad.
         skip: so many matches are let through first: 2 hits the third.
         every: of the matches after that, each n-th is hit, beginning with the first.
         times: so many are hit, then no more.
@@ -73,6 +75,7 @@ class Fault:
     path_regex: str | None = None
     range: str | None = None
     user: str | None = None
+    token: str | None = field(default=None, repr=False)
     skip: int = 0
     every: int = 1
     times: int | None = None
@@ -87,6 +90,7 @@ class Fault:
             and (self.path_regex is None or re.search(self.path_regex, record.path) is not None)
             and (self.range is None or re.search(self.range, record.range or "\0") is not None)
             and self.user in (None, user)
+            and (self.token is None or fingerprint(self.token) == record.token)
         )
 
 

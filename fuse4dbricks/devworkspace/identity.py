@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import html
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -12,14 +14,21 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from fuse4dbricks.devworkspace.endpoint import Call, json_reply
 from fuse4dbricks.devworkspace.entra import OAuthError
-from fuse4dbricks.devworkspace.errors import ApiError
 
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
-def _failure(error: OAuthError) -> Response:
-    document = {"error": error.code, "error_description": error.description}
-    return json_reply(document, error.status)
+def _oauth(answer: Callable[[Call], Awaitable[Response]]) -> Callable[[Call], Awaitable[Response]]:
+    """Word failures as OAuth does, not as the API does."""
+
+    @functools.wraps(answer)
+    async def answered(call: Call) -> Response:
+        try:
+            return await answer(call)
+        except OAuthError as error:
+            return json_reply({"error": error.code, "error_description": error.description}, error.status)
+
+    return answered
 
 
 async def _form(call: Call) -> dict[str, str]:
@@ -67,20 +76,14 @@ def _basic(call: Call) -> tuple[str, str] | None:
     return (unquote_plus(name), unquote_plus(secret)) if colon else None
 
 
-def _check_grant_type(form: dict[str, str]) -> None:
-    if form.get("grant_type") != "client_credentials":
-        raise OAuthError("unsupported_grant_type")
-
-
+@_oauth
 async def issue_workspace_token(call: Call) -> Response:
     """POST /oidc/v1/token with ``grant_type=client_credentials``."""
     form = await _form(call)
     credentials = _basic(call) or (form.get("client_id", ""), form.get("client_secret", ""))
-    try:
-        _check_grant_type(form)
-        tokens = call.state.entra.client_credentials(*credentials, issuer=f"{call.state.url}/oidc")
-    except OAuthError as error:
-        return _failure(error)
+    if form.get("grant_type") != "client_credentials":
+        raise OAuthError("unsupported_grant_type")
+    tokens = call.state.entra.client_credentials(*credentials, issuer=f"{call.state.url}/oidc")
     return json_reply(tokens | {"scope": form.get("scope", "all-apis")})
 
 
@@ -100,10 +103,11 @@ def _authority(call: Call) -> str:
 def _tenant(call: Call) -> str:
     asked = call.name("tenant")
     if asked not in (call.state.entra.tenant, "organizations", "common"):
-        raise ApiError(400, "invalid_tenant", f"AADSTS90002: tenant '{asked}' not found.")
+        raise OAuthError("invalid_tenant", f"AADSTS90002: tenant '{asked}' not found.")
     return asked
 
 
+@_oauth
 async def get_openid_configuration(call: Call) -> Response:
     """GET {tenant}/v2.0/.well-known/openid-configuration."""
     authority = _authority(call)
@@ -118,6 +122,7 @@ async def get_openid_configuration(call: Call) -> Response:
     )
 
 
+@_oauth
 async def start_device_login(call: Call) -> Response:
     """POST {tenant}/oauth2/v2.0/devicecode."""
     form = await _form(call)
@@ -135,13 +140,11 @@ async def start_device_login(call: Call) -> Response:
     )
 
 
+@_oauth
 async def issue_entra_token(call: Call) -> Response:
     """POST {tenant}/oauth2/v2.0/token, and the v1 form of service principals."""
     form, issuer = await _form(call), f"{_authority(call)}/v2.0"
-    try:
-        return json_reply(_grant(call, form, issuer))
-    except OAuthError as error:
-        return _failure(error)
+    return json_reply(_grant(call, form, issuer))
 
 
 def _grant(call: Call, form: dict[str, str], issuer: str) -> dict[str, Any]:
@@ -157,6 +160,7 @@ def _grant(call: Call, form: dict[str, str], issuer: str) -> dict[str, Any]:
             raise OAuthError("unsupported_grant_type", "AADSTS70003: the grant type is not supported.")
 
 
+@_oauth
 async def show_device_login(call: Call) -> Response:
     """GET {tenant}/devicelogin: a page for the person in front of a demo."""
     _tenant(call)
@@ -168,6 +172,7 @@ async def show_device_login(call: Call) -> Response:
     )
 
 
+@_oauth
 async def answer_device_login(call: Call) -> Response:
     """POST {tenant}/devicelogin."""
     _tenant(call)

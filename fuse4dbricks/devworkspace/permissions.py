@@ -112,9 +112,10 @@ async def update_permissions(call: Call) -> Response:
     securable = _securable(call)
     if not call.state.grants.may_administer(call.principal, securable):
         raise lacks("MANAGE", securable)
-    document = await call.request.json()
-    for change in document.get("changes", []):
-        principal = change["principal"]
+    for change in (await call.document()).get("changes", []):
+        principal = change.get("principal")
+        if not principal:
+            raise invalid_parameter("A change needs a principal.")
         call.state.grants.grant(securable, principal, *change.get("add", []))
         if change.get("remove"):
             call.state.grants.revoke(securable, principal, *change["remove"])

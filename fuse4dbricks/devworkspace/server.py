@@ -19,81 +19,20 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-import uvicorn
-from starlette.types import ASGIApp
-
 from fuse4dbricks.devworkspace.app import cloud_app, workspace_app
-from fuse4dbricks.devworkspace.certificates import Certificate, make_certificate
-from fuse4dbricks.devworkspace.connection import WorkspaceProtocol
+from fuse4dbricks.devworkspace.certificates import LOCAL_NAMES, Certificate, make_certificate
 from fuse4dbricks.devworkspace.entra import Entra
 from fuse4dbricks.devworkspace.faults import FaultPlan
 from fuse4dbricks.devworkspace.grants import Grants
 from fuse4dbricks.devworkspace.journal import Journal, Record
 from fuse4dbricks.devworkspace.people import People
+from fuse4dbricks.devworkspace.serving import listen, serve_until
 from fuse4dbricks.devworkspace.settings import Behaviour, Settings
 from fuse4dbricks.devworkspace.state import State
 from fuse4dbricks.devworkspace.tree import Tree
 
 #: Seconds that stopping may take; past it something blocks the event loop, and the thread is left behind.
 STOP_S = 5.0
-
-#: Seconds that cancelled requests are waited for; they have nothing left to do but to end.
-_CANCELLED_S = 1.0
-
-#: Idle connections are kept as long as a gateway keeps them, so that a test sees reuse.
-_KEEP_ALIVE_S = 75
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its clock: stops when told, and at once."""
-
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._stopping = stopping
-        self._ready = ready
-
-    async def main_loop(self) -> None:
-        self._ready()
-        await self._stopping.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        for bound in sockets or ():
-            bound.close()
-        for protocol in list(self.server_state.connections):
-            if isinstance(protocol, WorkspaceProtocol):
-                protocol.connection.abort()
-        tasks = list(self.server_state.tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_CANCELLED_S)
-
-
-def _config(app: ASGIApp, certificate: Certificate | None) -> uvicorn.Config:
-    config = uvicorn.Config(
-        app,
-        http=WorkspaceProtocol,
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-    )
-    config.load()
-    config.ssl = None if certificate is None else certificate.context()
-    return config
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=512)
 
 
 class LocalWorkspace:
@@ -135,6 +74,7 @@ class LocalWorkspace:
         self.state = State.of(settings, tree, behaviour)
         self._certificate = certificate
         self._private: tempfile.TemporaryDirectory[str] | None = None
+        self._ports = [settings.port, settings.cloud_port]
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -215,32 +155,45 @@ class LocalWorkspace:
 
     def start(self) -> Self:
         """Bind, listen and serve; returns when a client can connect."""
-        self._prepare_certificate()
-        scheme = "http" if self._certificate is None else "https"
-        sockets = [_listen(self.settings.host, self.settings.port)]
         try:
-            sockets.append(_listen(self.settings.host, self.settings.cloud_port))
-        except OSError:
-            sockets[0].close()
+            self._prepare_certificate()
+            self.come_back()
+        except BaseException:
+            self.stop()
             raise
-        self.state.url, self.state.cloud_url = (self._url(scheme, bound) for bound in sockets)
-        apps = (workspace_app(self.state), cloud_app(self.state))
+        return self
+
+    def come_back(self) -> None:
+        """Serve again after :meth:`go_down`, on the same ports and with everything that was known.
+
+        Raises:
+            OSError: a port is taken.
+            RuntimeError: the server did not start.
+        """
+        sockets = self._bind()
+        self._ports = [bound.getsockname()[1] for bound in sockets]
+        scheme = "http" if self._certificate is None else "https"
+        self.state.url, self.state.cloud_url = (self._url(scheme, port) for port in self._ports)
         started = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(apps, sockets, started), name="local-workspace", daemon=True
+            target=self._run, args=(sockets, started), name="local-workspace", daemon=True
         )
         self._thread.start()
         started.wait()
-        return self
+        if self._loop is None:
+            self._thread = None
+            raise RuntimeError("the local workspace did not start")
 
-    def _run(
-        self, apps: Sequence[ASGIApp], sockets: Sequence[socket.socket], started: threading.Event
-    ) -> None:
+    def _bind(self) -> list[socket.socket]:
+        sockets: list[socket.socket] = []
         try:
-            asyncio.run(self._serve(apps, sockets, started.set))
-        finally:
-            # Whoever waits for the start must not wait for ever when there was none.
-            started.set()
+            for port in self._ports:
+                sockets.append(listen(self.settings.host, port))  # noqa: PERF401 - those bound so far are closed
+        except OSError:
+            for bound in sockets:
+                bound.close()
+            raise
+        return sockets
 
     def _prepare_certificate(self) -> None:
         settings = self.settings
@@ -248,45 +201,46 @@ class LocalWorkspace:
             self._certificate = Certificate(settings.certificate, settings.private_key, settings.certificate)
         elif settings.tls and self._certificate is None:
             self._private = tempfile.TemporaryDirectory(prefix="local-workspace-")
-            names = ("localhost", "127.0.0.1", "::1", settings.host)
-            self._certificate = make_certificate(Path(self._private.name), tuple(dict.fromkeys(names)))
+            names = dict.fromkeys((*LOCAL_NAMES, settings.host))
+            self._certificate = make_certificate(Path(self._private.name), tuple(names))
 
-    def _url(self, scheme: str, bound: socket.socket) -> str:
+    def _url(self, scheme: str, port: int) -> str:
         host = self.settings.host
         host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
-    async def _serve(
-        self, apps: Sequence[ASGIApp], sockets: Sequence[socket.socket], started: Callable[[], None]
-    ) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        waiting = len(sockets)
+    def _run(self, sockets: Sequence[socket.socket], started: threading.Event) -> None:
+        async def serve() -> None:
+            self._stopping = asyncio.Event()
+            self._loop = asyncio.get_running_loop()
+            apps = (workspace_app(self.state), cloud_app(self.state))
+            await serve_until(self._stopping, apps, sockets, self._certificate, started.set)
 
-        def ready() -> None:
-            nonlocal waiting
-            waiting -= 1
-            if not waiting:
-                started()
+        try:
+            asyncio.run(serve())
+        finally:
+            self._loop = None
+            # Whoever waits for the start must not wait for ever when there was none.
+            started.set()
 
-        servers = [_Server(_config(app, self._certificate), self._stopping, ready) for app in apps]
-        await asyncio.gather(
-            *(server.serve(sockets=[bound]) for server, bound in zip(servers, sockets, strict=True))
-        )
-
-    def stop(self) -> None:
-        """End every connection and free the ports, within :data:`STOP_S` seconds; harmless when stopped.
+    def go_down(self) -> None:
+        """Drop every connection and refuse new ones, as in an outage, within :data:`STOP_S` seconds.
 
         Raises:
             RuntimeError: the event loop is blocked.
         """
-        if self._thread is not None:
-            assert self._loop is not None
-            assert self._stopping is not None
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(STOP_S)
-            if self._thread.is_alive():
-                raise RuntimeError("the local workspace did not stop")
-            self._thread = None
+        thread, loop, stopping = self._thread, self._loop, self._stopping
+        if thread is None or loop is None or stopping is None:
+            return
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join(STOP_S)
+        if thread.is_alive():
+            raise RuntimeError("the local workspace did not stop")
+        self._thread = None
+
+    def stop(self) -> None:
+        """End for good: as :meth:`go_down`, and leave no file behind; harmless when stopped."""
+        self.go_down()
         if self._private is not None:
             self._private.cleanup()
             self._private = None

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from fuse4dbricks.devworkspace.disk_tree import DiskTree
 from fuse4dbricks.devworkspace.entra import Entra
 from fuse4dbricks.devworkspace.faults import FaultPlan
 from fuse4dbricks.devworkspace.grants import Grants
@@ -15,7 +16,7 @@ from fuse4dbricks.devworkspace.metadata import Metadata
 from fuse4dbricks.devworkspace.namespace import Namespace
 from fuse4dbricks.devworkspace.people import People
 from fuse4dbricks.devworkspace.settings import Behaviour, Settings
-from fuse4dbricks.devworkspace.tree import DiskTree, Parts, Tree
+from fuse4dbricks.devworkspace.tree import Parts, Tree
 
 
 class HostileEntries:

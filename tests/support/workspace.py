@@ -37,6 +37,7 @@ What there is:
   Json Reset Hang IgnoreRange OtherRange Headers EndlessPages`` in ``devworkspace.effects``, ``Bandwidth Drip DripHeaders
   ShortBody LongBody Gzip Garbled`` in ``devworkspace.body_effects``, ``ConcurrencyGate QpsGate`` in
   ``devworkspace.gates`` (match them with ``kind=FILES_API_KINDS``). ``Hang`` lasts until removed.
+* ``ws.go_down()`` and ``ws.come_back()``: an outage (connections dropped, new ones refused) and its end, same ports.
 * ``ws.counts`` (calls by kind), ``ws.log`` (records), ``ws.journal.get_bytes()``, ``get_peaks()``, ``get_in_flight()``,
   ``clear()``, ``wait_until``, ``leaked_authorization`` (must stay 0).
 * kinds: ``scim.me``, ``uc.catalogs.list|get``, ``uc.schemas.list|get``, ``uc.volumes.list|get``, ``uc.permissions.get``,

@@ -74,6 +74,50 @@ def test_stopping_does_not_wait_for_hung_calls(tmp_path: Path) -> None:
     workspace.stop()
 
 
+def test_an_outage_and_its_end(tmp_path: Path) -> None:
+    with serve(tmp_path, tls=True) as workspace:
+        context = ssl.create_default_context(cafile=workspace.authority_file)
+        url = workspace.url
+        token = workspace.people.add_user("bob@example.com")
+        workspace.go_down()
+        with pytest.raises(ConnectionRefusedError):
+            call(workspace, "GET", ME, context=context)
+        workspace.come_back()
+        assert workspace.url == url
+        assert call(workspace, "GET", ME, context=context)[0] == 200
+        assert workspace.people.authenticate(token) is not None
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    with serve(tmp_path) as workspace:
+        connection = connection_to(workspace)
+        connection.putrequest("PUT", f"/api/2.0/fs/files{VOLUME}/f")
+        connection.putheader("Authorization", f"Bearer {workspace.token}")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"some of it")
+        assert workspace.journal.wait_until(lambda told: told.get_in_flight()["fs.files.put"] == 1)
+        connection.close()
+        assert workspace.journal.wait_until(lambda told: not told.get_in_flight()["fs.files.put"])
+        assert [path.name for path in tmp_path.rglob("*")] == ["main", "sales", "raw"]
+        assert list(workspace.volume.iterdir()) == []
+
+
+def test_requests_that_are_malformed(tmp_path: Path) -> None:
+    with serve(tmp_path) as workspace:
+        workspace.grants.metastore_admins.add(workspace.user)
+        permissions = "/api/2.1/unity-catalog/permissions/catalog/main"
+        for body in ([1], {"changes": [{"add": ["BROWSE"]}]}):
+            assert call(workspace, "PATCH", permissions, body)[0] == 400
+        status, answer = call(workspace, "GET", "/nobody/v2.0/.well-known/openid-configuration")
+        assert (status, answer["error"]) == (400, "invalid_tenant")
+        status, answer = call(workspace, "POST", "/oidc/v1/token")
+        assert (status, answer["error"]) == (400, "unsupported_grant_type")
+        for path in ("page_size=x", "page_size=-1", "page_token=x"):
+            assert call(workspace, "GET", f"/api/2.0/fs/directories{VOLUME}?{path}")[0] == 400
+        assert call(workspace, "GET", "/api/2.1/unity-catalog/schemas")[0] == 400
+        assert call(workspace, "GET", "/api/2.1/unity-catalog/catalogs?include_browse=yes")[0] == 400
+
+
 def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for name in ("port", "cloud_port"):

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuse4dbricks.devworkspace.disk_tree import DiskTree
 from fuse4dbricks.devworkspace.namespace import Namespace, SecurableMissing
 from fuse4dbricks.devworkspace.synthetic import Flock, SyntheticTree, expected_bytes
-from fuse4dbricks.devworkspace.tree import DiskTree, Item
+from fuse4dbricks.devworkspace.tree import Item
 
 
 def settle(folder: Path) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -40,6 +36,8 @@ from fuse4dbricks.devworkspace.effects import (
 )
 from fuse4dbricks.devworkspace.faults import Effect
 from fuse4dbricks.devworkspace.gates import FILES_API_KINDS, ConcurrencyGate
+from tests.support.wire import Got, connected
+from tests.support.wire import ask as ask_for
 from tests.support.workspace import VOLUME, Served
 
 CONTENT = bytes(range(256)) * 400
@@ -52,50 +50,10 @@ def a_file(workspace: Served) -> None:
     (workspace.volume / "f").write_bytes(CONTENT)
 
 
-@contextmanager
-def connected(url: str, timeout: float = 10) -> Iterator[http.client.HTTPConnection]:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=timeout)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-class Got:
-    """A reply, read whole; ``error`` is what broke the body off."""
-
-    def __init__(self, reply: http.client.HTTPResponse) -> None:
-        self.status, self.headers = reply.status, reply.headers
-        self.error: Exception | None = None
-        self.body = b""
-        try:
-            while piece := reply.read1(65536):
-                self.body += piece
-        except (http.client.HTTPException, OSError) as error:
-            self.error = error
-
-    @property
-    def is_cut(self) -> bool:
-        """The body is not as long as its head promised."""
-        return self.error is not None or len(self.body) != int(
-            self.headers.get("content-length", len(self.body))
-        )
-
-    def json(self) -> Any:
-        """The body, decoded."""
-        return json.loads(self.body)
-
-
 def ask(
     workspace: Served, path: str = FILE, method: str = "GET", *, token: str | None = None, **headers: str
 ) -> Got:
-    told = {"Authorization": f"Bearer {token or workspace.token}"} | {
-        name.replace("_", "-"): value for name, value in headers.items()
-    }
-    with connected(workspace.url) as connection:
-        connection.request(method, path, headers=told)
-        return Got(connection.getresponse())
+    return ask_for(workspace, path, method, token=token, **headers)
 
 
 def test_a_plain_answer_has_the_recorded_headers(workspace: Served) -> None:
@@ -364,6 +322,13 @@ def test_effects_nest_in_the_order_they_were_added(workspace: Served) -> None:
     assert workspace.log[-1].faults == ("Headers", "LongBody", "Headers")
 
 
+def test_a_fault_of_one_token(workspace: Served) -> None:
+    workspace.faults.add(Status(status=500), token="nope")
+
+    assert (ask(workspace).status, ask(workspace, token="nope").status) == (200, 500)
+    assert "nope" not in repr(workspace.faults.get_active())
+
+
 def test_a_fault_of_one_user(workspace: Served) -> None:
     bob = workspace.people.add_user("bob@example.com")
     fault = workspace.faults.add(Status(status=500), user="bob@example.com")
@@ -372,56 +337,6 @@ def test_a_fault_of_one_user(workspace: Served) -> None:
     assert ask(workspace, token=bob).status == 500
     assert fault.fired == 1
     assert [record.user for record in workspace.log] == [workspace.user, None]
-
-
-def presigned(workspace: Served) -> str:
-    got = ask(workspace, f"/api/2.0/fs/create-download-url?path={quote(VOLUME + '/f')}", "POST")
-    return str(got.json()["url"])
-
-
-def cloud(url: str, method: str = "GET", **headers: str) -> Got:
-    with connected(url) as connection:
-        target = url.partition("//")[2].partition("/")[2]
-        connection.request(
-            method, f"/{target}", headers={name.replace("_", "-"): value for name, value in headers.items()}
-        )
-        return Got(connection.getresponse())
-
-
-def test_the_cloud_store(workspace: Served) -> None:
-    url = presigned(workspace)
-    whole = cloud(url)
-    etag, modified = whole.headers["etag"], whole.headers["last-modified"]
-
-    assert (whole.status, whole.body) == (200, CONTENT)
-    assert cloud(url, Range="bytes=1-3").body == CONTENT[1:4]
-    assert cloud(url, Range=f"bytes={len(CONTENT)}-").status == 416
-    assert cloud(url, If_Match=etag).status == 200
-    assert cloud(url, If_Match='"x"').status == 412
-    assert cloud(url, If_None_Match=etag).status == 304
-    assert cloud(url, If_Modified_Since=modified).status == 304
-    assert cloud(url, If_Unmodified_Since="Tue, 14 Nov 2000 22:13:20 GMT").status == 412
-    assert cloud(url, "HEAD").status == 403
-    assert cloud(url.replace("Signature=", "Signature=0")).status == 403
-    assert cloud(url, "PUT").status == 404
-    (workspace.volume / "f").unlink()
-    assert cloud(url).status == 404
-
-
-def test_the_cloud_store_refuses_the_token_and_counts_it(workspace: Served) -> None:
-    url = presigned(workspace)
-
-    assert cloud(url, Authorization=f"Bearer {workspace.token}").status == 400
-    assert workspace.journal.leaked_authorization == 1
-
-
-def test_a_url_for_what_one_may_not_read(workspace: Served) -> None:
-    workspace.grants.open_to_all = False
-    path = f"/api/2.0/fs/create-download-url?path={quote(VOLUME + '/f')}"
-
-    assert ask(workspace, path, "POST").status == 403
-    workspace.behaviour.presigned = "not_enabled"
-    assert ask(workspace, path, "POST").json()["details"][0]["reason"] == "FILES_API_API_IS_NOT_ENABLED"
 
 
 @pytest.mark.parametrize("effect", [Bandwidth(bytes_per_second=1000), Hang(after_bytes=1)])
