@@ -153,7 +153,7 @@ class ChunkStore:
         """Whether this process has verified the chunk and knows of no change since."""
         return name in self._verified
 
-    def read_now(self, name: ChunkName, offset: int, length: int) -> memoryview | None:
+    def read_now(self, name: ChunkName, offset: int, length: int) -> bytes | None:
         """Part of the payload, if that takes no waiting; None when it would, or when the chunk is not open.
 
         What lies beyond the payload's end is left out.
@@ -171,7 +171,7 @@ class ChunkStore:
         finally:
             self._descriptors.give_back(chunk)
 
-    def read(self, name: ChunkName, offset: int, length: int) -> memoryview:
+    def read(self, name: ChunkName, offset: int, length: int) -> bytes:
         """As :meth:`read_now`, but opens the file if need be and waits for the disk.
 
         Raises:
@@ -185,7 +185,7 @@ class ChunkStore:
                     self._forget(name)
                     raise ChunkUnusable("the file was written to after it was verified")
                 wanted = max(0, min(length, chunk.length - offset))
-                return memoryview(files.read_exactly(chunk.fd, offset, wanted))
+                return files.read_exactly(chunk.fd, offset, wanted)
             finally:
                 self._descriptors.give_back(chunk)
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -200,8 +201,7 @@ def test_a_link_in_place_of_our_folders_is_refused(tmp_path: Path, name: str) ->
     victim.mkdir(mode=0o755)
     path = tmp_path / "cache"
     CacheFolder.open(path).close()
-    if (path / name).exists():
-        (path / name).rmdir()
+    shutil.rmtree(path / name)
     (path / name).symlink_to(victim)
     assert "not a folder of ours" in refusal(path)
     assert mode(victim) == 0o755

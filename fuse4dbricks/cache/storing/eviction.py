@@ -1,0 +1,201 @@
+"""Making room: by size, by the disk's free space, by age; in batches, oldest first.
+
+The difficulty: the limit has to hold while several writers are at work, so a writer that finds no room waits for a pass
+of this service, for a bounded time, and rather does not store than overshoot. When all that is left belongs to open
+files a pass is fruitless, and the next ones are spared it for a while. And a clock that jumps ahead by years
+must not make everything old at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import trio
+
+from fuse4dbricks.cache.storing.breaker import Breaker
+from fuse4dbricks.cache.storing.calls import DiskCalls
+from fuse4dbricks.cache.storing.ports import Held, VictimRows
+from fuse4dbricks.cache.storing.removal import Removals
+from fuse4dbricks.cache.storing.room import DiskLimits, Room
+from fuse4dbricks.chunks import CacheFolder, ChunkName
+from fuse4dbricks.clock import Clock
+from fuse4dbricks.errors import CacheError, IndexUnavailable
+from fuse4dbricks.index.records import VictimQuery
+from fuse4dbricks.telemetry.metrics import Metrics
+
+logger = logging.getLogger("fuse4dbricks.cache")
+
+#: Chunks per transaction and per batch of unlinks.
+BATCH = 256
+
+#: Seconds between looks at the disk's free space.
+TICK = 30.0
+
+#: Others' data may fill the disk for a minute only: per tick no more than this part of the cache gives way to it.
+SPACE_STEP = 0.1
+
+#: Chunks stored between looks at the space that the index takes: its log grows by some 10 KiB with each.
+RECOUNT = 16
+
+#: Seconds between runs by age, and by how many the two clocks may differ meanwhile to be believed.
+AGE_PERIOD = 3600.0
+CLOCK_TOLERANCE = 300.0
+
+#: Seconds that a writer waits for room, and for which a fruitless pass is believed.
+PATIENCE = 10.0
+BARREN = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionScene:
+    """What eviction works on.
+
+    Attributes:
+        get_held: versions that open handles read.
+        breaker: of deletion: while it is open no row is deleted whose file would stay.
+        on_evicted: told after each batch that rows are gone.
+        on_space: told when room on the disk was made.
+    """
+
+    rows: VictimRows
+    folder: CacheFolder
+    removals: Removals
+    room: Room
+    limits: DiskLimits
+    calls: DiskCalls
+    breaker: Breaker
+    clock: Clock
+    metrics: Metrics
+    get_held: Callable[[], Collection[Held]]
+    on_evicted: Callable[[], None]
+    on_space: Callable[[], None]
+
+
+class Eviction:
+    """The service that deletes chunks."""
+
+    def __init__(self, scene: EvictionScene) -> None:
+        self._scene = scene
+        self._asked = trio.Event()
+        self._pass_over = trio.Event()
+        self._barren_until = 0.0
+        self._stored = 0
+        self._age_seen: tuple[float, float] | None = None
+
+    def ask(self) -> None:
+        """Have a pass soon."""
+        self._asked.set()
+
+    def stored_one(self) -> None:
+        """A chunk was stored: have a pass soon if room gets short, or to look at how the index has grown."""
+        self._stored += 1
+        if self._stored >= RECOUNT or (self._scene.room.is_short and not self._is_barren):
+            self._asked.set()
+
+    def released(self) -> None:
+        """An open file was closed: what was fruitless need not be so now."""
+        self._barren_until = 0.0
+
+    async def make_room(self, size: int) -> bool:
+        """Wait until ``size`` bytes fit; False when they do not, or not soon."""
+        room = self._scene.room
+        if size > room.limit:
+            return False
+        if not room.fits(size) and not self._is_barren:
+            with room.wanting(size), trio.move_on_after(PATIENCE):
+                # A pass that was under way did not know of this writer yet.
+                for _ in range(2):
+                    self.ask()
+                    await self._pass_over.wait()
+                    if room.fits(size):
+                        break
+        return room.fits(size)
+
+    async def run(self) -> None:
+        """Look after the limits until cancelled."""
+        while True:
+            try:
+                await self._pass()
+            except (IndexUnavailable, CacheError) as error:
+                self._barren_until = self._scene.clock.monotonic() + BARREN
+                logger.warning("no room was made in the cache: %s", error, extra={"rate_limit": 60})
+            finally:
+                over, self._pass_over = self._pass_over, trio.Event()
+                over.set()
+            with trio.move_on_after(TICK):
+                await self._asked.wait()
+            self._asked = trio.Event()
+
+    @property
+    def _is_barren(self) -> bool:
+        return self._scene.clock.monotonic() < self._barren_until
+
+    async def _pass(self) -> None:
+        scene = self._scene
+        if not scene.breaker.is_due:
+            return
+        self._stored = 0
+        scene.room.overhead = await scene.calls.run(scene.folder.overhead_bytes)
+        excess = scene.room.excess
+        if excess > 0 and await self._evict("size", excess) < excess:
+            self._barren_until = scene.clock.monotonic() + BARREN
+        await self._free_space()
+        await self._expire()
+
+    async def _free_space(self) -> None:
+        scene = self._scene
+        free, total = await scene.calls.run(scene.folder.free_bytes)
+        missing = scene.limits.get_margin(total) - free
+        if missing > 0:
+            step = max(int(scene.rows.get_totals().bytes * SPACE_STEP), 1)
+            if await self._evict("space", min(missing, step)):
+                scene.on_space()
+
+    async def _expire(self) -> None:
+        scene, max_age = self._scene, self._scene.limits.max_age_seconds
+        if not max_age or not self._is_age_due():
+            return
+        older_than = scene.clock.wall() - max_age
+        while await self._evict_batch("age", VictimQuery(older_than=older_than, protected=self._protected())):
+            pass
+
+    def _is_age_due(self) -> bool:
+        """Whether it is time, and the wall clock has gone as the monotonic one since the last time."""
+        now, wall = self._scene.clock.monotonic(), self._scene.clock.wall()
+        seen = self._age_seen
+        if seen is not None and now - seen[0] < AGE_PERIOD:
+            return False
+        self._age_seen = (now, wall)
+        if seen is not None and abs((wall - seen[1]) - (now - seen[0])) > CLOCK_TOLERANCE:
+            logger.info("the clock was set; nothing is evicted for its age in the next hour")
+            return False
+        return True
+
+    async def _evict(self, reason: str, amount: int) -> int:
+        """Free at least ``amount`` bytes, if there are so many; how many it were."""
+        freed = 0
+        while freed < amount:
+            query = VictimQuery(free_bytes=amount - freed, protected=self._protected())
+            batch = await self._evict_batch(reason, query)
+            if not batch:
+                break
+            freed += batch
+        return freed
+
+    async def _evict_batch(self, reason: str, query: VictimQuery) -> int:
+        victims = await self._scene.rows.take_victims(query, BATCH)
+        if not victims:
+            return 0
+        size = sum(victim.disk_bytes for victim in victims)
+        self._scene.on_evicted()
+        self._scene.metrics.add("disk.evicted", len(victims), reason=reason)
+        self._scene.metrics.add("disk.evicted_bytes", size, reason=reason)
+        with self._scene.room.parting(size):
+            if not await self._scene.removals.unlink([ChunkName(victim.name) for victim in victims]):
+                raise CacheError("their files cannot be deleted")
+        return size
+
+    def _protected(self) -> frozenset[Held]:
+        return frozenset(self._scene.get_held())

@@ -1,0 +1,106 @@
+"""What the disk tier needs of the index and of the chunk files.
+
+The index is used through two protocols, for what readers and publishers ask and for what decides on removal, so that
+the tests drive the same code with rows in a dict.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from fuse4dbricks.chunks import ChunkLabel, ChunkName
+from fuse4dbricks.entry import Version
+from fuse4dbricks.errors import CacheError
+from fuse4dbricks.index.records import ChunkRow, NewChunk, Totals, Victim, VictimQuery
+from fuse4dbricks.paths import RemotePath
+
+
+class ChunkRows(Protocol):
+    """Which chunks there are."""
+
+    def load_span(
+        self, path: RemotePath, version: Version, first: int, stop: int, /
+    ) -> dict[int, ChunkRow] | None:
+        """Rows of the chunks [first, stop) by index; None when they cannot be read now."""
+        ...
+
+    def load_names(self, names: Sequence[bytes], /) -> set[bytes] | None:
+        """Which of the chunk names have a row; None when that cannot be told now."""
+        ...
+
+    def touch(self, row_id: int, /) -> None:
+        """The chunk was used."""
+        ...
+
+    async def add(self, path: RemotePath, version: Version, rows: Sequence[NewChunk], /) -> None:
+        """Record chunk files; committed on return. ``IndexUnavailable``."""
+        ...
+
+    async def remove(
+        self, path: RemotePath, version: Version, indexes: Sequence[int] | None, /
+    ) -> list[bytes]:
+        """Delete rows (None: all of the version); committed on return. ``IndexUnavailable``."""
+        ...
+
+
+class VictimRows(Protocol):
+    """Which chunks may go, and what they all take."""
+
+    async def take_victims(self, want: VictimQuery, limit: int = 256, /) -> list[Victim]:
+        """Delete the rows of the oldest chunks; committed on return. ``IndexUnavailable``."""
+        ...
+
+    def get_totals(self) -> Totals:
+        """Of all chunks in the folder."""
+        ...
+
+
+class ChunkIndex(ChunkRows, VictimRows, Protocol):
+    """Both."""
+
+
+class IndexPort(Protocol):
+    """The index, as far as chunks go."""
+
+    @property
+    def chunks(self) -> ChunkIndex:
+        """The rows of chunks."""
+        ...
+
+    @property
+    def was_rebuilt(self) -> bool:
+        """Whether it was begun anew, at the start or since, although there may be chunk files."""
+        ...
+
+
+class ChunkFiles(Protocol):
+    """Deleting chunk files, apart from writing and reading them."""
+
+    def remove(self, names: Iterable[ChunkName], /) -> None:
+        """In a thread. ``CacheError`` when one could not be deleted."""
+        ...
+
+    def list_shard(self, shard: int, /) -> list[ChunkName]:
+        """In a thread. ``CacheError``."""
+        ...
+
+    def sweep_temporary(self) -> int:
+        """In a thread. ``CacheError``."""
+        ...
+
+
+#: What protects chunks from eviction: an open handle on this version of this file.
+Held = tuple[RemotePath, Version]
+
+
+def held_by(label: ChunkLabel) -> Held:
+    """The version of the file that a chunk is of."""
+    return (label.path, label.version)
+
+
+def is_full(error: CacheError) -> bool:
+    """Whether the disk refused for want of space rather than for illness."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}

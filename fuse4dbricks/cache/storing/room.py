@@ -1,0 +1,108 @@
+"""How much of the disk the cache takes, counting what the index does not know of (yet, or any more).
+
+The difficulty: the limit must hold as ``du`` sees it, while several chunks are being written that have no row, and
+deleted ones still have their file although their row is gone; and the index itself takes space too. So used space
+is the rows' sum, plus what is reserved by writers, plus what is waiting to be unlinked, plus the overhead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+#: Eviction starts here, before the limit is reached, and frees down to there (design section 4).
+START_FRACTION = 0.97
+TARGET_FRACTION = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLimits:
+    """What bounds the disk cache.
+
+    Attributes:
+        max_bytes: of the whole cache folder; 0: no disk cache.
+        max_age_seconds: chunks not used for so long go; None or 0: however old.
+        min_free_fraction: of the file system, to be left free for others.
+        min_free_bytes: the same as an amount; when it is given the fraction does not count.
+    """
+
+    max_bytes: int
+    max_age_seconds: float | None = None
+    min_free_fraction: float = 0.05
+    min_free_bytes: int | None = None
+
+    def get_margin(self, total: int) -> int:
+        """Bytes to be left free on a file system of ``total`` bytes."""
+        return int(total * self.min_free_fraction) if self.min_free_bytes is None else self.min_free_bytes
+
+
+class Room:
+    """The account of one cache folder. For the loop only.
+
+    Args:
+        limit: bytes that the folder may take.
+        get_recorded: disk space of all chunks that have a row.
+
+    Attributes:
+        reserved: bytes of chunks being written.
+        leaving: bytes of files whose row is gone.
+        overhead: bytes of all that is not a chunk; None until somebody has looked.
+        wanted: bytes that writers wait for.
+    """
+
+    def __init__(self, limit: int, get_recorded: Callable[[], int]) -> None:
+        self.limit = limit
+        self.reserved = 0
+        self.leaving = 0
+        self.overhead: int | None = None
+        self.wanted = 0
+        self._get_recorded = get_recorded
+
+    @property
+    def used(self) -> int:
+        """Bytes that the folder takes at most."""
+        return self._get_recorded() + self.reserved + self.leaving + (self.overhead or 0)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether eviction should start."""
+        return self.used + self.wanted > self.limit * START_FRACTION
+
+    @property
+    def excess(self) -> int:
+        """Bytes to free now; 0 as long as :attr:`is_short` is not true."""
+        if not self.is_short:
+            return 0
+        return self.used - int(min(self.limit * TARGET_FRACTION, self.limit - self.wanted)) - self.leaving
+
+    def fits(self, size: int) -> bool:
+        """Whether ``size`` more bytes may be written now."""
+        return self.overhead is not None and self.used + size <= self.limit
+
+    @contextmanager
+    def reserving(self, size: int) -> Iterator[None]:
+        """Count ``size`` bytes as used, until the row that records them is there."""
+        self.reserved += size
+        try:
+            yield
+        finally:
+            self.reserved -= size
+
+    @contextmanager
+    def parting(self, size: int) -> Iterator[None]:
+        """Count ``size`` bytes of files whose rows are gone, until they are unlinked."""
+        self.leaving += size
+        try:
+            yield
+        finally:
+            self.leaving -= size
+
+    @contextmanager
+    def wanting(self, size: int) -> Iterator[None]:
+        """Let eviction know of a writer that waits."""
+        self.wanted += size
+        try:
+            yield
+        finally:
+            self.wanted -= size

@@ -1,0 +1,199 @@
+"""The index's chunk rows in a dict, with switches for what can go wrong, and a disk tier on top of real chunk files."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from fuse4dbricks.cache.disk import DiskLimits, DiskTier
+from fuse4dbricks.chunks import CacheFolder, ChunkStore
+from fuse4dbricks.concurrency.supervise import Supervisor, supervised
+from fuse4dbricks.entry import Version
+from fuse4dbricks.errors import IndexUnavailable
+from fuse4dbricks.index.records import ChunkRow, NewChunk, Totals, Victim, VictimQuery
+from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.telemetry.metrics import Metrics
+from fuse4dbricks.units import MIB
+from tests.support.labels import CHUNK_SIZE, PATH, label
+
+Key = tuple[RemotePath, Version, int]
+
+
+@dataclass
+class SteppedClock:
+    """Both clocks, moved by hand."""
+
+    now: float = 1000.0
+    unix: float = 1_700_000_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.unix
+
+    def step(self, seconds: float) -> None:
+        self.now += seconds
+        self.unix += seconds
+
+
+@dataclass
+class DictRows:
+    """``Index.chunks``, least recently used first."""
+
+    clock: SteppedClock
+    rows: dict[Key, tuple[ChunkRow, NewChunk]] = field(default_factory=dict)
+    used: dict[int, float] = field(default_factory=dict)
+    is_busy: bool = False
+    is_broken: bool = False
+    loads: int = 0
+    queries: list[VictimQuery] = field(default_factory=list)
+    committing: trio.Event | None = None
+    _ids: int = 0
+
+    def load_span(
+        self, path: RemotePath, version: Version, first: int, stop: int
+    ) -> dict[int, ChunkRow] | None:
+        self.loads += 1
+        if self.is_busy:
+            return None
+        keys = ((path, version, index) for index in range(first, stop))
+        return {key[2]: self.rows[key][0] for key in keys if key in self.rows}
+
+    def load_names(self, names: Sequence[bytes]) -> set[bytes] | None:
+        if self.is_busy:
+            return None
+        return {row.name for row, _ in self.rows.values()} & set(names)
+
+    def touch(self, row_id: int) -> None:
+        self.used[row_id] = self.clock.wall()
+
+    async def add(self, path: RemotePath, version: Version, rows: Sequence[NewChunk]) -> None:
+        await self._commit()
+        for new in rows:
+            self._ids += 1
+            row = ChunkRow(self._ids, new.chunk_index, new.name, new.length, new.checksum)
+            self.rows[path, version, new.chunk_index] = (row, new)
+            self.used[row.id] = self.clock.wall()
+
+    async def remove(self, path: RemotePath, version: Version, indexes: Sequence[int] | None) -> list[bytes]:
+        await self._commit()
+        wanted = [
+            key for key in self.rows if key[:2] == (path, version) and (indexes is None or key[2] in indexes)
+        ]
+        return [self.rows.pop(key)[0].name for key in wanted]
+
+    async def take_victims(self, want: VictimQuery, limit: int = 256) -> list[Victim]:
+        self.queries.append(want)
+        await self._commit()
+        victims: list[Victim] = []
+        freed = 0
+        for key in sorted(self.rows, key=lambda key: self.used[self.rows[key][0].id]):
+            row, new = self.rows[key]
+            is_old = want.older_than is not None and self.used[row.id] < want.older_than
+            is_wanted = want.free_bytes is not None and freed < want.free_bytes
+            if (is_old or is_wanted) and key[:2] not in want.protected and len(victims) < limit:
+                del self.rows[key]
+                victims.append(Victim(row.name, row.length, new.disk_bytes or row.length))
+                freed += victims[-1].disk_bytes
+        return victims
+
+    def get_totals(self) -> Totals:
+        return Totals(len(self.rows), sum(new.disk_bytes or 0 for _, new in self.rows.values()))
+
+    async def _commit(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.committing is not None:
+            await self.committing.wait()
+        if self.is_broken:
+            raise IndexUnavailable("broken for the test")
+
+
+@dataclass
+class DictIndex:
+    chunks: DictRows
+    was_rebuilt: bool = False
+
+
+#: A file of ten chunks.
+FILE = Version(size=10 * CHUNK_SIZE, last_modified=1_700_000_000)
+
+
+def payload_of(index: int, version: Version = FILE) -> bytes:
+    return bytes([65 + index]) * label(index, version=version).length
+
+
+@dataclass
+class TierRig:
+    """A disk tier on real files."""
+
+    tier: DiskTier
+    index: DictIndex
+    rows: DictRows
+    folder: CacheFolder
+    store: ChunkStore
+    metrics: Metrics
+    clock: SteppedClock
+    supervisor: Supervisor
+    done: list[int] = field(default_factory=list)
+    progress: trio.Event = field(default_factory=trio.Event)
+
+    def offer(self, index: int, *, path: RemotePath = PATH, version: Version = FILE) -> bool:
+        def on_done() -> None:
+            self.done.append(index)
+            self.progress.set()
+            self.progress = trio.Event()
+
+        return self.tier.publish(path, version, index, payload_of(index, version), "42", on_done)
+
+    async def settle(self, offered: int) -> None:
+        """Wait until so many offers are done with."""
+        with trio.fail_after(30):
+            while len(self.done) < offered:
+                await self.progress.wait()
+
+    async def store_chunks(self, *indexes: int, path: RemotePath = PATH, version: Version = FILE) -> None:
+        before = len(self.done)
+        for number, index in enumerate(indexes, start=1):
+            assert self.offer(index, path=path, version=version)
+            await self.settle(before + number)
+
+    def known(self, *, path: RemotePath = PATH, version: Version = FILE) -> frozenset[int]:
+        return self.tier.get_known(path, version, 0, 10)
+
+    async def load(self, index: int, *, path: RemotePath = PATH, version: Version = FILE) -> bytes | None:
+        found = await self.tier.load_chunk(path, version, index)
+        return None if found is None else bytes(found)
+
+
+@asynccontextmanager
+async def tier_rig(
+    folder: Path,
+    *,
+    limits: DiskLimits | None = None,
+    rows: DictRows | None = None,
+    was_rebuilt: bool = False,
+    store_type: type[ChunkStore] = ChunkStore,
+) -> AsyncIterator[TierRig]:
+    clock = SteppedClock() if rows is None else rows.clock
+    index = DictIndex(rows or DictRows(clock), was_rebuilt)
+    metrics = Metrics()
+    with CacheFolder.open(folder) as opened:
+        store = store_type(opened, clock)
+        async with supervised(metrics) as supervisor:
+            tier = DiskTier(
+                index=index,
+                store=store,
+                folder=opened,
+                workspace=label().workspace,
+                chunk_size=CHUNK_SIZE,
+                limits=limits or DiskLimits(64 * MIB, min_free_bytes=0),
+                supervisor=supervisor,
+                metrics=metrics,
+                clock=clock,
+            )
+            supervisor.run_forever("eviction", tier.run_eviction)
+            yield TierRig(tier, index, index.chunks, opened, store, metrics, clock, supervisor)
+        store.close()
