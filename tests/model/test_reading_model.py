@@ -45,12 +45,13 @@ class Read:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Everything that hypothesis decides."""
+    """Everything that hypothesis decides. ``width`` is how many requests the kernel sends at once."""
 
     size: int
     ram_chunks: int
     window_chunks: int
     handles: list[list[Read]]
+    width: int
     paces: list[int]
     stored: set[int]
     bad: set[int]
@@ -101,6 +102,7 @@ def scenarios(draw: st.DrawFn, *, hostile: bool) -> Scenario:
         ram_chunks=draw(st.sampled_from([0, 1, 8, 500])),
         window_chunks=draw(st.sampled_from([4, 16, 64, 256])),
         handles=draw(handles(size, patience)),
+        width=draw(st.integers(1, 5)),
         paces=draw(st.lists(st.integers(0, 6), min_size=1, max_size=8)),
         stored=draw(chunks),
         bad=draw(chunks) if hostile else set(),
@@ -128,6 +130,7 @@ class Play:
         self.scenario = scenario
         self.rig = rig
         self.oracle: dict[Version, bytes] = {version_of(old): old}
+        self.dead: set[Version] = set()
         self.pieces = 0
         self._paces = cycle(scenario.paces)
         rig.source.pace = self.pace
@@ -161,30 +164,38 @@ class Play:
         self.check_leftovers()
 
     async def read_all(self, opener: Opener, reads: list[Read]) -> None:
-        reader = self.rig.open(opener)
-        for read in reads:
-            try:
-                await self.read_one(reader, read)
-            except RemoteError as error:
-                self.check_error(opener, reader, error)
-                if isinstance(error, VersionChanged):
-                    break
+        reader, width = self.rig.open(opener), self.scenario.width
+        for first in range(0, len(reads), width):
+            async with trio.open_nursery() as nursery:
+                for read in reads[first : first + width]:
+                    nursery.start_soon(self.read_one, opener, reader, read)
         reader.close()
 
-    async def read_one(self, reader: FileReader, read: Read) -> None:
+    async def read_one(self, opener: Opener, reader: FileReader, read: Read) -> None:
         expected = self.oracle[reader.version][read.offset : read.offset + read.length]
-        found = reader.get(read.offset, read.length)
-        if found is None and read.patience is None:
-            found = await reader.read(read.offset, read.length)
-        elif found is None:
-            found = await interrupted(read.patience or 0, lambda: reader.read(read.offset, read.length))
+        is_dead = reader.version in self.dead
+        try:
+            found = await self.answer(reader, read)
+        except RemoteError as error:
+            self.check_error(opener, reader, error)
+            return
         assert found is None or bytes(found) == expected
+        assert not found or not is_dead, "nothing of a version that is known to be gone"
+
+    async def answer(self, reader: FileReader, read: Read) -> ReadBuffer | None:
+        found = reader.get(read.offset, read.length)
+        if found is not None:
+            return found
+        if read.patience is None:
+            return await reader.read(read.offset, read.length)
+        return await interrupted(read.patience, lambda: reader.read(read.offset, read.length))
 
     def check_error(self, opener: Opener, reader: FileReader, error: RemoteError) -> None:
         """Errors come from what was broken, and refusals only to him who was refused."""
         assert self.scenario.can_fail, error
         if isinstance(error, VersionChanged):
             assert self.rig.source.files[PATH][0] != reader.version
+            self.dead.add(reader.version)
         elif type(error) is not self.scenario.refused or opener.name != "eve":
             assert type(error) in self.scenario.failures.values()
 

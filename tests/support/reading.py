@@ -206,6 +206,7 @@ class DictDisk:
         key = (path, version, chunk_index)
         self.loads[chunk_index] += 1
         self.loading += 1
+        payload = self.stored.get(key)
         self.most_loading = max(self.most_loading, self.loading)
         try:
             await self.pace()
@@ -214,8 +215,9 @@ class DictDisk:
         if key in self.bad:
             self.bad.discard(key)
             self.stored.pop(key, None)
+            return None
         self.cold.discard(key)
-        return self.stored.get(key)
+        return payload
 
     def hold(self, path: RemotePath, version: Version) -> None:
         self.held[path, version] += 1

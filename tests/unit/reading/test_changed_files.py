@@ -118,6 +118,29 @@ async def test_unsettled_versions_share_nothing() -> None:
         second.close()
 
 
+async def test_a_chunk_loaded_after_the_change_is_not_kept() -> None:
+    async with reading_rig(OLD) as rig:
+        rig.disk.put(PATH, version_of(OLD), OLD, [0])
+        gate = trio.Event()
+        rig.disk.pace = gate.wait
+        reader, other = rig.open(), rig.open()
+        async with trio.open_nursery() as nursery:
+
+            async def read_old() -> None:
+                assert await other.read(0, 8) == OLD[:8], "it was open and asked before the change was known"
+
+            nursery.start_soon(read_old)
+            await wait_all_tasks_blocked()
+            replace(rig)
+            with pytest.raises(VersionChanged):
+                await reader.read(20 * CHUNK, 8)
+            gate.set()
+        assert rig.cache.get_gauges().ram_bytes == 0
+        assert other.get(0, 8) is None
+        reader.close()
+        other.close()
+
+
 async def test_a_chunk_published_after_the_change_is_not_found() -> None:
     async with reading_rig(OLD) as rig:
         rig.disk.is_slow = True

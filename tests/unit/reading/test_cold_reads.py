@@ -179,8 +179,11 @@ async def test_a_seek_ends_what_it_made_useless() -> None:
             # One stream had begun a chunk, which is finished; the others are gone; and the new one.
             assert rig.cache.get_gauges().in_flight_bytes == 2 * CHUNK
             assert rig.source.calls[-1].span == (1500 * CHUNK, 1501 * CHUNK)
+            sent = rig.source.bytes_sent
             await rig.source.allow(100)
         assert rig.cache.get_gauges().in_flight_bytes == 0
+        assert rig.source.bytes_sent <= sent + 2 * CHUNK
+        assert all(call.is_closed for call in rig.source.calls)
         reader.close()
 
 

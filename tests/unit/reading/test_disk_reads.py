@@ -73,6 +73,16 @@ async def test_random_reads_load_nothing_ahead() -> None:
         assert rig.disk.loads.keys() == {50, 3, 30, 12}
 
 
+async def test_a_small_file_on_disk_is_loaded_by_the_chunk() -> None:
+    content = content_of(4 * CHUNK)
+    async with reading_rig(content) as rig:
+        rig.disk.put(PATH, version_of(content), content, range(4))
+        reader = rig.open()
+        await reader.read(0, 8)
+        reader.close()
+        assert rig.disk.loads.keys() == {0}
+
+
 @pytest.mark.parametrize("bad", [[0], [5], [3, 4, 5], [9]])
 async def test_a_bad_chunk_is_a_miss(bad: list[int]) -> None:
     content = content_of(10 * CHUNK)

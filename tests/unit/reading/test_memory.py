@@ -83,6 +83,42 @@ async def test_a_reader_proceeds_when_the_windows_of_others_are_full() -> None:
         late.close()
 
 
+async def test_nothing_is_fetched_ahead_beyond_half_of_the_limit() -> None:
+    """One stream took what there is while it was alone; those that come now get what they wait for."""
+    contents = [content_of(400 * CHUNK, seed) for seed in range(3)]
+    async with reading_rig(*contents, window_bytes=64 * CHUNK) as rig:
+        greedy = rig.open()
+        for start in range(0, 32 * CHUNK, PIECE):
+            await greedy.read(start, PIECE)
+        await rig.settle()
+        rig.source.hold()
+        start = 32 * CHUNK
+        while greedy.get(start, PIECE) is not None:
+            start += PIECE
+        assert rig.cache.get_gauges().in_flight_bytes == 32 * CHUNK
+        late = [rig.open(path=PATH.parent.child(f"file{number}")) for number in (1, 2)]
+        ahead = rig.metrics.get("read.extents", urgency="ahead")
+        async with trio.open_nursery() as nursery:
+            for number, reader in enumerate(late, 1):
+                for place in range(4):
+                    nursery.start_soon(reader.read, place * CHUNK, CHUNK)
+                    await wait_all_tasks_blocked()
+                assert rig.cache.get_gauges().in_flight_bytes == (32 + 4 * number) * CHUNK
+            assert rig.metrics.get("read.extents", urgency="ahead") == ahead
+            await rig.source.allow(1000)
+        for reader in (greedy, *late):
+            reader.close()
+
+
+async def test_a_small_file_is_not_fetched_whole_when_memory_is_short() -> None:
+    contents = [content_of(4 * CHUNK, seed) for seed in range(2)]
+    async with reading_rig(*contents, window_bytes=2 * CHUNK) as rig:
+        reader = rig.open()
+        assert await reader.read(0, 8) == contents[0][:8]
+        assert rig.source.spans == [(0, CHUNK)]
+        reader.close()
+
+
 async def test_a_reopened_file_is_in_ram() -> None:
     content = content_of(10 * CHUNK)
     async with reading_rig(content) as rig:

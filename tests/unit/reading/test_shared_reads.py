@@ -107,6 +107,58 @@ async def test_a_handle_that_closes_leaves_others_what_they_wait_for() -> None:
         other.close()
 
 
+async def test_parallel_reads_of_one_handle_do_not_cut_each_other() -> None:
+    """Each one is a seek away from the other."""
+    content = content_of(500 * CHUNK)
+    async with reading_rig(content) as rig:
+        rig.source.hold()
+        reader, outcomes = rig.open(), Outcomes()
+        starts = [400 * CHUNK, 100 * CHUNK, 300 * CHUNK]
+        async with trio.open_nursery() as nursery:
+            for start in starts:
+                nursery.start_soon(outcomes.read, reader, start, 2 * CHUNK)
+                await wait_all_tasks_blocked()
+            await rig.source.allow(100)
+        assert sorted(outcomes.bytes) == sorted(content[start : start + 2 * CHUNK] for start in starts)
+        assert set(rig.source.sent.values()) == {1}
+        reader.close()
+
+
+async def test_who_waited_for_a_fetch_keeps_it_alive_when_its_leader_leaves() -> None:
+    content = content_of(500 * CHUNK)
+    async with reading_rig(content) as rig:
+        rig.source.hold()
+        leader, follower, outcomes = rig.open(), rig.open(), Outcomes()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outcomes.read, leader, 10 * CHUNK, 3 * CHUNK)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(outcomes.read, follower, 10 * CHUNK, 8)
+            await rig.source.allow(1)
+            leader.close()
+            await rig.source.allow(11)
+        assert rig.source.spans == [(10 * CHUNK, 13 * CHUNK)]
+        assert follower.get(10 * CHUNK, 3 * CHUNK) == content[10 * CHUNK : 13 * CHUNK]
+        follower.close()
+
+
+async def test_a_fetch_that_only_a_sleeper_held_ends_with_him() -> None:
+    content = content_of(500 * CHUNK)
+    async with reading_rig(content) as rig:
+        rig.source.hold()
+        reader = rig.open()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reader.read, 10 * CHUNK, 3 * CHUNK)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(reader.read, 400 * CHUNK, 8)  # the handle has gone elsewhere
+                await wait_all_tasks_blocked()
+                assert rig.cache.get_gauges().extents == 2
+                scope.cancel()
+        await wait_all_tasks_blocked()
+        assert rig.cache.get_gauges().in_flight_bytes == CHUNK, "what the handle wants now"
+        reader.close()
+
+
 async def test_a_failure_reaches_all_who_wait_each_with_his_own_instance() -> None:
     async with reading_rig(content_of(50 * CHUNK)) as rig:
         readers, outcomes = [rig.open() for _ in range(5)], Outcomes()
