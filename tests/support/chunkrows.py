@@ -1,6 +1,6 @@
 """The index's chunk rows in a dict, with switches for what can go wrong, and a disk tier on top of real chunk files."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,13 @@ from fuse4dbricks.units import MIB
 from tests.support.labels import CHUNK_SIZE, PATH, label
 
 Key = tuple[RemotePath, Version, int]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Until tasks and threads have done what makes ``condition`` true."""
+    with trio.fail_after(30):
+        while not condition():
+            await trio.lowlevel.checkpoint()
 
 
 @dataclass

@@ -14,19 +14,12 @@ import trio.testing
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.chunks import ChunkLabel, ChunkStore
 from fuse4dbricks.units import MIB
-from tests.support.chunkrows import FILE, DictRows, SteppedClock, TierRig, payload_of, tier_rig
+from tests.support.chunkrows import FILE, DictRows, SteppedClock, TierRig, payload_of, tier_rig, until
 from tests.support.labels import CHUNK_SIZE, PATH, chunk_file, label
 
 
 def file_of(rig: TierRig, index: int) -> Path:
     return chunk_file(rig.folder.path, label(index, version=FILE))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Until threads and tasks have done what makes ``condition`` true."""
-    with trio.fail_after(30):
-        while not condition():
-            await trio.lowlevel.checkpoint()
 
 
 async def test_a_published_chunk_is_known_loaded_and_then_read_in_the_loop(tmp_path: Path) -> None:
@@ -440,12 +433,6 @@ async def test_the_disks_free_space_is_a_limit(tmp_path: Path, caplog: pytest.Lo
         assert rig.metrics.get("disk.evicted", reason="space") >= 1
         assert "are to stay free" in caplog.text
         assert await rig.load(9) == payload_of(9)  # what is there is still read
-
-
-def test_the_margin_is_a_part_of_the_disk_or_an_amount() -> None:
-    assert DiskLimits(1).get_margin(1000) == 50
-    assert DiskLimits(1, min_free_bytes=7).get_margin(1000) == 7
-    assert DiskLimits(1, min_free_bytes=0).get_margin(1000) == 0
 
 
 # --- the sweep -----------------------------------------------------------------------------------

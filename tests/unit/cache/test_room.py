@@ -1,0 +1,44 @@
+from fuse4dbricks.cache.storing.room import DiskLimits, Room
+
+
+def room_of(recorded: int, overhead: int | None = 0) -> Room:
+    room = Room(1000, lambda: recorded)
+    room.overhead = overhead
+    return room
+
+
+def test_everything_that_takes_space_counts() -> None:
+    room = room_of(500, overhead=100)
+    with room.reserving(50), room.parting(25):
+        assert room.used == 675
+        assert room.fits(325)
+        assert not room.fits(326)
+    assert room.used == 600
+
+
+def test_nothing_fits_before_somebody_has_looked() -> None:
+    assert not room_of(0, overhead=None).fits(1)
+
+
+def test_eviction_starts_before_the_limit_and_frees_to_the_target() -> None:
+    assert room_of(970).excess == 0
+    assert room_of(971).excess == 21
+
+
+def test_who_waits_is_made_room_for() -> None:
+    room = room_of(940)
+    assert room.excess == 0
+    with room.wanting(100):
+        assert room.excess == 40
+
+
+def test_what_is_leaving_already_need_not_leave_again() -> None:
+    room = room_of(980)
+    with room.parting(30):
+        assert room.excess == 1010 - 950 - 30
+
+
+def test_the_margin_is_a_part_of_the_disk_or_an_amount() -> None:
+    assert DiskLimits(1).get_margin(1000) == 50
+    assert DiskLimits(1, min_free_bytes=7).get_margin(1000) == 7
+    assert DiskLimits(1, min_free_bytes=0).get_margin(1000) == 0
