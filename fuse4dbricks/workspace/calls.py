@@ -149,7 +149,7 @@ class Caller:
             self.metrics.count("remote.replies", status=_status_class(reply.status))
             if reply.status not in accept:
                 raise await self._judge(call, token, reply, budget)
-            limiter.note_answered()
+            limiter.note_answered(lease)
             undo.pop_all()
         return reply
 
@@ -211,7 +211,7 @@ class Caller:
                 reply.lease, failure.retry_after if isinstance(failure, Setback) else None
             )
         elif reply.status < 500:
-            reply.limiter.note_answered()
+            reply.limiter.note_answered(reply.lease)
         return failure
 
     def _observe_time(self, headers: Mapping[str, str]) -> float:

@@ -5,6 +5,9 @@ that, so what everybody wants must queue here. A reader who waits must not stand
 need; a listing not behind eight long downloads; and nobody behind the rate window because the one who was to watch
 the clock was cancelled.
 
+A call counts against the rate from its start until a second after its reply: the service counts it somewhere in
+between, and a burst that a slow link delays would otherwise meet the next one there.
+
 One :class:`CallLimiter` per service decides. Its state changes only between awaits, so it needs no lock. On 429 it
 halves its width and wins it back one call per round of successes (AIMD, as TCP does).
 """
@@ -18,7 +21,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-#: The rate is counted over this many seconds.
+#: The rate is counted over this many seconds, by the service.
 WINDOW = 1.0
 #: Throttling never shrinks the width below this: one call for data, one for all else.
 NARROWEST = 2
@@ -94,12 +97,21 @@ class Limits:
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """The right to have one call in flight. Give it back with :meth:`CallLimiter.release`."""
+    """The right to have one call in flight. Give it back with :meth:`CallLimiter.release`.
+
+    Attributes:
+        ticket: of the call.
+        lane: of the call.
+        started_at: trio time.
+        is_held: not given back yet.
+        is_counted: the service has counted it, so its second runs.
+    """
 
     ticket: Ticket
     lane: Lane
     started_at: float
     is_held: bool = True
+    is_counted: bool = False
 
     @property
     def is_ahead(self) -> bool:
@@ -124,7 +136,9 @@ class CallLimiter:
         self._data_share = data / in_flight
         self._width = float(in_flight)
         self._held: set[Lease] = set()
-        self._starts: deque[float] = deque(maxlen=per_second)
+        self._per_second = per_second
+        self._uncounted = 0
+        self._counted: deque[float] = deque()
         self._held_until = 0.0
         self._shrunk_at = float("-inf")
         # FIFO inside an urgency; dicts because a cancelled waiter leaves from the middle.
@@ -168,18 +182,21 @@ class CallLimiter:
     def release(self, lease: Lease) -> None:
         """The call is over, however it ended. Doing it twice is harmless."""
         if lease.is_held:
+            self._count(lease)
             lease.is_held = False
             lease.ticket.on_promote = None
             self._held.discard(lease)
             self._dispatch()
 
-    def note_answered(self) -> None:
-        """A call was served: widen by one per round of them."""
+    def note_answered(self, lease: Lease) -> None:
+        """A reply has come, and it was not 429: widen by one per round of them."""
+        self._count(lease)
         self._width = min(float(self._widest), self._width + 1 / self._width)
         self._dispatch()
 
     def note_throttled(self, lease: Lease, retry_after: float | None) -> None:
-        """A call was answered 429: halve, once per round, and hold everything for a moment."""
+        """A reply has come, and it was 429: halve, once per round, and hold everything for a moment."""
+        self._count(lease)
         now = trio.current_time()
         if lease.started_at > self._shrunk_at:
             self._width = max(float(min(NARROWEST, self._widest)), self._width / 2)
@@ -233,20 +250,29 @@ class CallLimiter:
         self._dequeue(waiter)
         waiter.lease = Lease(waiter.ticket, waiter.lane, now)
         self._held.add(waiter.lease)
-        self._starts.append(now)
+        self._uncounted += 1
         waiter.event.set()
 
     def _appoint_timekeeper(self, waiter: _Waiter, opens_at: float) -> None:
-        if self._timekeeper is None:
+        if self._timekeeper is None and opens_at < float("inf"):
             self._timekeeper = waiter
             waiter.wake_at = opens_at
             waiter.event.set()
 
+    def _count(self, lease: Lease) -> None:
+        if not lease.is_counted:
+            lease.is_counted = True
+            self._uncounted -= 1
+            self._counted.append(trio.current_time())
+
     def _opens_at(self, now: float) -> float:
-        """When the next call may start as far as the rate goes."""
-        is_full = len(self._starts) == self._starts.maxlen
-        window_opens = self._starts[0] + WINDOW if is_full else now
-        return max(now, self._held_until, window_opens)
+        """When the next call may start as far as the rate goes; infinity when a reply must come first."""
+        while self._counted and self._counted[0] + WINDOW <= now:
+            self._counted.popleft()
+        opens_at = max(now, self._held_until)
+        if self._uncounted + len(self._counted) < self._per_second:
+            return opens_at
+        return max(opens_at, self._counted[0] + WINDOW) if self._counted else float("inf")
 
     def _eligible(self) -> Iterator[_Waiter]:
         for urgency, queue in self._queues.items():

@@ -16,8 +16,10 @@ from fuse4dbricks.workspace.wire import Listing
 
 logger = logging.getLogger("fuse4dbricks.workspace")
 
-#: Empty pages in a row that a listing may have; the service sends a few where grants hide objects.
-MAX_EMPTY_PAGES = 100
+#: Pages in a row that may bring nothing new; the service sends a few empty ones where grants hide objects.
+MAX_IDLE_PAGES = 100
+#: Pages of one listing: a hundred million entries in a folder, and an end for a server that invents them.
+MAX_PAGES = 100_000
 #: Folders remembered as complained about; the oldest is forgotten, which at worst repeats its line.
 MAX_REMEMBERED = 1000
 
@@ -25,28 +27,31 @@ MAX_REMEMBERED = 1000
 class PageTrail:
     """The page tokens that one walk through a listing has seen."""
 
-    __slots__ = ("_empty", "_seen", "_what")
+    __slots__ = ("_idle", "_seen", "_what")
 
     def __init__(self, what: object) -> None:
         self._what = what
         # Hashes, because a token may have 16 KiB and a folder a thousand pages. A collision needs 2**32 pages.
         self._seen: set[int] = set()
-        self._empty = 0
+        self._idle = 0
 
-    def follow(self, next_token: str | None, entries: int) -> str | None:
-        """Take note of a page of ``entries`` and return the token of the page after it.
+    def follow(self, next_token: str | None, new_entries: int) -> str | None:
+        """Take note of a page with ``new_entries`` names not seen before and return the next page's token.
 
         Raises:
-            ProtocolViolation: the token came before, or too many pages in a row were empty.
+            ProtocolViolation: the token came before, too many pages in a row brought nothing new, or there are
+                too many pages.
         """
         if next_token is None:
             return None
-        self._empty = 0 if entries else self._empty + 1
+        self._idle = 0 if new_entries else self._idle + 1
         mark = hash(next_token)
         if mark in self._seen:
             raise ProtocolViolation(f"the listing of {self._what} repeats a page token")
-        if self._empty > MAX_EMPTY_PAGES:
-            raise ProtocolViolation(f"the listing of {self._what} has {self._empty} empty pages in a row")
+        if self._idle > MAX_IDLE_PAGES:
+            raise ProtocolViolation(f"the listing of {self._what} has {self._idle} pages with nothing new")
+        if len(self._seen) >= MAX_PAGES:
+            raise ProtocolViolation(f"the listing of {self._what} has more than {MAX_PAGES} pages")
         self._seen.add(mark)
         return next_token
 

@@ -35,13 +35,15 @@ def check_range_reply(
     length = content_length(headers)
     if status == 206:
         first, last, total = _content_range(headers)
+    elif (start, stop, length) == (0, version.size, version.size):
+        first, last, total = 0, version.size - 1, version.size
     else:
-        if length is None:
-            raise ProtocolViolation(f"status {status} to a range, without a length")
-        first, last, total = 0, length - 1, length
+        raise ProtocolViolation(
+            f"asked for bytes {start}-{stop - 1}, got status {status} with {length} bytes"
+        )
     served = _check_version(version, total, headers, must_prove=status != 206)
     if (first, last) != (start, stop - 1):
-        raise ProtocolViolation(f"asked for bytes {start}-{stop - 1}, got {first}-{last} (status {status})")
+        raise ProtocolViolation(f"asked for bytes {start}-{stop - 1}, got {first}-{last}")
     if length is not None and length != stop - start:
         raise ProtocolViolation(f"Content-Length is {length}, {stop - start} bytes were due")
     return served

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fuse4dbricks.entry import Entry, Kind
-from fuse4dbricks.errors import NotFound
+from fuse4dbricks.errors import NotFound, ProtocolViolation
 from fuse4dbricks.paths import RemotePath, quote_part
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Principal, Token
@@ -20,7 +20,7 @@ from fuse4dbricks.workspace.exchange import Call
 from fuse4dbricks.workspace.identity import Identity
 from fuse4dbricks.workspace.limits import Lane
 from fuse4dbricks.workspace.pages import PageTrail, RejectLog
-from fuse4dbricks.workspace.wire import distinct, parse_privileges, parse_securable, parse_securables
+from fuse4dbricks.workspace.wire import parse_privileges, parse_securable, parse_securables
 
 T = TypeVar("T")
 
@@ -28,6 +28,8 @@ _API = "/api/2.1/unity-catalog"
 _COLLECTION = {Kind.CATALOG: "catalogs", Kind.SCHEMA: "schemas", Kind.VOLUME: "volumes"}
 #: Zero lets the server choose the page size, which is what its documentation recommends.
 _SERVER_PAGES = {"max_results": "0"}
+#: A metastore holds a few thousand of each; this is an end for a server that invents them.
+MAX_SECURABLES = 1_000_000
 
 
 class UnityCatalog:
@@ -51,17 +53,22 @@ class UnityCatalog:
         """
         kind = _child_kind(path)
         _refuse_impossible(path)
-        entries: list[Entry] = []
+        entries: dict[str, Entry] = {}
         trail = PageTrail(path)
         query = {**_SERVER_PAGES, **dict(zip(("catalog_name", "schema_name"), path.parts, strict=False))}
         while True:
             call = Call("catalog", Lane.CATALOG, "GET", f"{_API}/{_COLLECTION[kind]}", query)
             listing = await self._fetch(call, token, lambda page: parse_securables(page, kind))
             self._rejects.report(path, listing)
-            entries += listing.entries
-            next_token = trail.follow(listing.next_token, len(listing.entries))
+            known = len(entries)
+            for entry in listing.entries:
+                # No snapshot is promised: pages may overlap.
+                entries.setdefault(entry.name, entry)
+            next_token = trail.follow(listing.next_token, len(entries) - known)
             if next_token is None:
-                return distinct(entries)
+                return list(entries.values())
+            if len(entries) > MAX_SECURABLES:
+                raise ProtocolViolation(f"{path} lists more than {MAX_SECURABLES} securables")
             query = {**query, "page_token": next_token}
 
     async def fetch_securable(self, token: Token, path: RemotePath) -> Entry:
@@ -93,8 +100,9 @@ class UnityCatalog:
             url = f"{_API}/effective-permissions/{kind.name.lower()}/{_full_name(path)}"
             call = Call("catalog", Lane.CATALOG, "GET", url, query)
             names, next_token = await self._fetch(call, token, parse_privileges)
+            known = len(privileges)
             privileges.update(names)
-            next_token = trail.follow(next_token, len(names))
+            next_token = trail.follow(next_token, len(privileges) - known)
             if next_token is None:
                 return sorted(privileges)
             query = {**query, "page_token": next_token}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -312,11 +312,3 @@ def _checked_name(item: Any) -> str:
 
 def _name_of(item: Any) -> object:
     return item.get("name") if isinstance(item, dict) else None
-
-
-def distinct(entries: Iterable[Entry]) -> list[Entry]:
-    """The first entry of each name, in order; pages of one listing may overlap (no snapshot is promised)."""
-    by_name: dict[str, Entry] = {}
-    for entry in entries:
-        by_name.setdefault(entry.name, entry)
-    return list(by_name.values())

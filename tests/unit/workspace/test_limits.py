@@ -202,11 +202,31 @@ async def test_somebody_always_watches_the_clock(autojump_clock: trio.testing.Mo
     async def test(queue: Queue) -> None:
         for number in range(2):
             await queue.join(f"first-{number}")
+            queue.limiter.note_answered(queue.leases[f"first-{number}"])
         watcher = await queue.join("watcher")
         await queue.join("other")
         watcher.cancel()
         await trio.sleep(1.5)
         assert queue.order == ["first-0", "first-1", "other"]
+
+    await with_queue(test, per_second=2)
+
+
+async def test_a_call_counts_against_the_rate_until_a_second_after_its_reply(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def test(queue: Queue) -> None:
+        for number in range(2):
+            await queue.join(f"slow-{number}")
+        await queue.join("next")
+        await trio.sleep(5)
+        # The service may count the slow ones only now, and a third with them.
+        assert queue.order == ["slow-0", "slow-1"]
+        queue.limiter.note_answered(queue.leases["slow-0"])
+        await trio.sleep(0.9)
+        assert queue.order == ["slow-0", "slow-1"]
+        await trio.sleep(0.2)
+        assert queue.order == ["slow-0", "slow-1", "next"]
 
     await with_queue(test, per_second=2)
 
@@ -219,7 +239,7 @@ async def test_429_halves_once_per_round_and_successes_win_it_back() -> None:
         limiter.release(lease)
     assert limiter.width == 5
     for _ in range(80):
-        limiter.note_answered()
+        limiter.note_answered(leases[0])
     assert limiter.width == 10
 
 
@@ -271,7 +291,7 @@ async def test_no_turn_is_lost_whoever_leaves_whenever(
                     limiter.note_throttled(lease, dice.choice([None, 0.3, 50.0]))
                 ticket.promote()
                 await trio.sleep(dice.random())
-                limiter.note_answered()
+                limiter.note_answered(lease)
             finally:
                 limiter.release(lease)
         done.append(not scope.cancelled_caught)

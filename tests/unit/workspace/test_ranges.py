@@ -123,8 +123,10 @@ def test_a_200_is_accepted_for_the_whole_file_of_the_right_version_only() -> Non
         check({"last-modified": None}, 200, start=0, stop=SIZE, base=WHOLE)
     with pytest.raises(ProtocolViolation):
         check({}, 200, Version(SIZE, None), start=0, stop=SIZE, base=WHOLE)
-    with pytest.raises(VersionChanged):
+    with pytest.raises(ProtocolViolation):
         check({"content-length": "4000"}, 200, start=0, stop=SIZE, base=WHOLE)
+    with pytest.raises(VersionChanged):
+        check({"last-modified": http_date(MODIFIED + 1)}, 200, start=0, stop=SIZE, base=WHOLE)
 
 
 def test_a_login_page_with_status_200_is_a_violation() -> None:

@@ -303,15 +303,6 @@ def test_what_is_not_json(body: bytes) -> None:
         wire.decode_json(body)
 
 
-def test_overlapping_pages_give_each_name_once() -> None:
-    entries = [
-        Entry("a", Kind.VOLUME, None, 1.0),
-        Entry("b", Kind.VOLUME),
-        Entry("a", Kind.VOLUME, None, 2.0),
-    ]
-    assert wire.distinct(entries) == entries[:2]
-
-
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_or_are_a_violation(body: bytes) -> None:
     only_violation(wire.decode_json, body)
