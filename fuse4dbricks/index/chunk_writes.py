@@ -21,6 +21,7 @@ from fuse4dbricks.index.rollups import Counted, Rollup
 from fuse4dbricks.index.rowsum import seal, to_signed, version_key
 from fuse4dbricks.index.session import Session
 from fuse4dbricks.index.tree_rows import index_path
+from fuse4dbricks.index.victims import Chosen
 from fuse4dbricks.paths import RemotePath
 
 _EXTENSION = re.compile(r".\.([A-Za-z0-9_]{1,12})\Z", re.DOTALL)
@@ -167,13 +168,24 @@ def remove_chunks(session: Session, file: File, indexes: frozenset[int] | None) 
 
 def take_victims(session: Session, query: VictimQuery, limit: int) -> list[Victim]:
     """Choose the next victims and forget them."""
-    held = (row for file in query.protected for row in _find_version(session, File(*file)))
-    chosen = session.victims.choose(session.rows, query, limit, frozenset(row[0] for row in held))
+    chosen = _choose(session, query, limit)
     rollup = Rollup()
     for choice in chosen:
         _drop(session, rollup, session.rows(f"{_COUNTED} WHERE c.id = ?", (choice.row_id,)))
     rollup.write(session)
     return [choice.victim for choice in chosen]
+
+
+def name_victims(session: Session, query: VictimQuery, limit: int) -> list[Victim]:
+    """Choose the next victims and keep their rows, which the next choice will meet first."""
+    victims = [choice.victim for choice in _choose(session, query, limit)]
+    session.victims.forget()
+    return victims
+
+
+def _choose(session: Session, query: VictimQuery, limit: int) -> list[Chosen]:
+    held = (row for file in query.protected for row in _find_version(session, File(*file)))
+    return session.victims.choose(session.rows, query, limit, frozenset(row[0] for row in held))
 
 
 def _drop(session: Session, rollup: Rollup, rows: Sequence[Row]) -> list[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from fuse4dbricks.entry import Version
-from fuse4dbricks.index.chunk_writes import File, add_chunks, remove_chunks, take_victims
+from fuse4dbricks.index.chunk_writes import File, add_chunks, name_victims, remove_chunks, take_victims
 from fuse4dbricks.index.reader import Reader, in_loop
 from fuse4dbricks.index.records import ChunkRow, NewChunk, Totals, Victim, VictimQuery
 from fuse4dbricks.index.rowsum import to_unsigned, version_key
@@ -96,11 +96,15 @@ class Chunks:
     async def take_victims(self, want: VictimQuery, limit: int = VICTIM_BATCH) -> list[Victim]:
         """Forget the least recently used chunks that ``want`` is about; an empty list: there are none (left).
 
+        A disk so full that the rows cannot be deleted could never be made less full, so then the victims are named
+        and their rows stay: once the files are gone there is room, and the next call, which meets them first, deletes
+        them. A row without a file is a miss meanwhile.
+
         Raises:
-            IndexUnavailable: the rows are still there.
+            IndexUnavailable: nothing may be unlinked.
         """
-        write = partial(take_victims, query=want, limit=limit)
-        return await self._writer.run(write, rows=limit, wants_touches=True)
+        write, name = (partial(f, query=want, limit=limit) for f in (take_victims, name_victims))
+        return await self._writer.run(write, rows=limit, wants_touches=True, otherwise=name)
 
     def get_totals(self) -> Totals:
         """All chunks of the cache folder as of the last commit."""

@@ -11,7 +11,6 @@ The difficulties:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from pathlib import Path
@@ -32,8 +31,6 @@ WRITER_BUSY_MS = 3000
 PAGE_CACHE_KIB = 8192
 #: A WAL that once was larger is cut back to this when it is reset.
 WAL_KEEP_BYTES = 16 * 1024 * 1024
-#: Room that the WAL is given at the start, and at most which part of the disk that may be.
-WAL_RESERVE_BYTES, WAL_RESERVE_PART = 4 * 1024 * 1024, 50
 
 
 def open_writer(file: Path) -> apsw.Connection:
@@ -87,23 +84,6 @@ def _settle(db: apsw.Connection, *, busy_ms: int) -> None:
     db.pragma("mmap_size", 0)
     db.pragma("temp_store", "memory")
     db.pragma("cache_size", -PAGE_CACHE_KIB)
-
-
-def reserve_wal(file: Path) -> None:
-    """Give the WAL of an open index its room on the disk now; the zeros are no frames, so SQLite writes over them.
-
-    Without it a full disk could not be made less full: removing rows needs some pages of WAL first.
-    """
-    wal = file.with_name(file.name + "-wal")
-    with contextlib.suppress(OSError):  # no room or no such call on this file system: then it must do without
-        disk = os.statvfs(file.parent)
-        size = min(WAL_RESERVE_BYTES, disk.f_frsize * disk.f_blocks // WAL_RESERVE_PART)
-        fd = os.open(wal, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if os.fstat(fd).st_size < size:
-                os.posix_fallocate(fd, 0, size)
-        finally:
-            os.close(fd)
 
 
 def set_aside(file: Path, wall: float) -> Path:

@@ -61,12 +61,14 @@ class Op:
         rows: its weight.
         reply: where the outcome goes; None: nobody waits.
         wants_touches: whether the times of use in RAM must be written before it.
+        otherwise: what to answer, by reading only, when the disk refuses the write; None: that it did not happen.
     """
 
     write: Callable[[Session], Any]
     rows: int = 1
     reply: Reply | None = None
     wants_touches: bool = False
+    otherwise: Callable[[Session], Any] | None = None
 
 
 class OpQueue:

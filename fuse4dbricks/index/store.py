@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import apsw
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.errors import IndexUnavailable
 from fuse4dbricks.index.ailments import Ailment, diagnose
-from fuse4dbricks.index.connection import WRITER_BUSY_MS, open_writer, reserve_wal, set_aside
+from fuse4dbricks.index.connection import WRITER_BUSY_MS, open_writer, set_aside
 from fuse4dbricks.index.migrations import NotOurIndex, migrate
 from fuse4dbricks.index.ops import Op
 from fuse4dbricks.index.records import Totals
@@ -38,8 +39,11 @@ FINGERPRINT_KEY_BYTES = 32
 
 _WORKSPACE = "SELECT id, fingerprint_key FROM workspace WHERE host = ?"
 _NEW_WORKSPACE = "INSERT INTO workspace (host, fingerprint_key, created_at) VALUES (?, ?, ?)"
-# Rewrites a page of the database itself, so it fails where a real write would.
-_PROBE = "UPDATE workspace SET created_at = created_at WHERE id = ?"
+# A row that comes and goes dirties a page, so this fails where a real write would. (To write what is there does not.)
+_PROBE = (
+    "INSERT INTO stat_counter (workspace_id, name, value) VALUES (?, 'probe', 1)",
+    "DELETE FROM stat_counter WHERE workspace_id = ? AND name = 'probe'",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,6 @@ class Store:
             db.close(force=True)
             raise
         db.set_wal_hook(self._note_wal)
-        reserve_wal(self._file)
         self._opened = Opened(workspace_id, key, totals)
         self.generation += 1
 
@@ -173,8 +176,9 @@ class Store:
             self.open()
         if self.is_wal_full:
             self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        workspace_id = self.session.workspace_id
-        self.transact([Op(lambda session: session.run(_PROBE, (workspace_id,)))])
+        self.transact(
+            [Op(partial(Session.run, sql=sql, binds=(self.session.workspace_id,))) for sql in _PROBE]
+        )
 
     @property
     def _connection(self) -> apsw.Connection:

@@ -102,14 +102,23 @@ class Writer:
             self._metrics.count("index.dropped_posts", reason=reason)
         return reason is None
 
-    async def run(self, write: Callable[[Session], T], *, rows: int = 1, wants_touches: bool = False) -> T:
+    async def run(
+        self,
+        write: Callable[[Session], T],
+        *,
+        rows: int = 1,
+        wants_touches: bool = False,
+        otherwise: Callable[[Session], T] | None = None,
+    ) -> T:
         """Do a write and return its value after COMMIT. A cancelled caller leaves the write to happen.
+
+        With ``otherwise`` a disk that refuses the write is no failure: the value is then what that reads.
 
         Raises:
             IndexUnavailable: it did not happen.
         """
         reply = Reply()
-        if not self._put(Op(write, rows, reply, wants_touches)):
+        if not self._put(Op(write, rows, reply, wants_touches, otherwise)):
             raise IndexUnavailable("too much is waiting to be written to the index")
         value: T = await reply.wait()
         return value

@@ -73,6 +73,7 @@ class Writing:
         self._metrics = metrics
         self._loop: trio.lowlevel.TrioToken
         self._opening: Reply
+        self._in_hand: list[Op] = []
         self._retry_at: float | None = None
         self._retry_after = RETRY_FIRST
         self._rebuilt_at: float | None = None
@@ -84,14 +85,16 @@ class Writing:
 
     def run(self) -> None:
         """The thread, from beginning to end."""
-        if self._open():
-            try:
+        try:
+            if self._open():
                 self._serve()
-            except Exception:  # the thread's end must reach its clients, whatever the reason
-                log.exception("the index writer failed; the cache is not written to any more")
-        self.is_healthy = False
-        self._refuse(self._queue.drain(), "closed", "the index is closed")
-        self._store.close(checkpoint=False)
+        except Exception:
+            log.exception("the index writer failed; the cache is not written to any more")
+        finally:  # its end must reach its clients, whatever the reason
+            self.is_healthy = False
+            left = [*self._in_hand, *self._queue.drain()]
+            self._report([(op, None, IndexUnavailable("the index is closed")) for op in left], "closed")
+            self._store.close(checkpoint=False)
 
     def _open(self) -> bool:
         error: Exception | None = None
@@ -107,8 +110,10 @@ class Writing:
 
     def _serve(self) -> None:
         while (batch := self._queue.take(self._get_patience())) is not None:
+            self._in_hand = batch
             self._heed_suspicion()
             self._write(batch)
+            self._in_hand = []
             self._tidy()
         if self._retry_at is None:
             self._write([])
@@ -132,7 +137,7 @@ class Writing:
 
     def _write(self, batch: list[Op]) -> None:
         if self._retry_at is not None and not self._try_again():
-            self._refuse(batch, "paused", "the index cannot be written now")
+            self._report(self._answer_otherwise(batch, "the index cannot be written now"), "paused")
             return
         wants_touches = not batch or any(op.wants_touches for op in batch) or self._touches.is_due()
         uses = self._touches.take() if wants_touches else {}
@@ -148,9 +153,24 @@ class Writing:
             if diagnose(error) is Ailment.REJECTED and len(batch) > 1:
                 return [outcome for op in batch for outcome in self._commit([op])]
             self._get_over(error)
-            return [(op, None, IndexUnavailable(f"not recorded: {error}")) for op in batch]
+            return self._answer_otherwise(batch, f"not recorded: {error}")
         self.totals = self._store.session.totals
+        self._in_loop(partial(self._metrics.count, "index.commits"))
         return [(op, value, None) for op, value in zip(batch, values, strict=True)]
+
+    def _answer_otherwise(self, ops: list[Op], why: str) -> list[Outcome]:
+        """What operations that were not done are told."""
+        outcomes: list[Outcome] = []
+        for op in ops:
+            value: Any = None
+            error: Exception | None = IndexUnavailable(why)
+            if op.otherwise is not None and self._retry_at is not None:
+                try:
+                    value, error = op.otherwise(self._store.session), None
+                except Exception:  # not even reading works: then it is the refusal after all
+                    log.debug("the index cannot be read either", exc_info=True)
+            outcomes.append((op, value, error))
+        return outcomes
 
     def _tidy(self) -> None:
         if self._retry_at is not None:
@@ -169,7 +189,7 @@ class Writing:
 
     def _get_over(self, error: Exception) -> None:
         ailment = diagnose(error)
-        self._count("index.write_errors", ailment.value)
+        self._in_loop(partial(self._metrics.count, "index.write_errors", reason=ailment.value))
         if ailment is Ailment.CORRUPT:
             self._replace(str(error))
         elif ailment is Ailment.REJECTED:
@@ -224,12 +244,9 @@ class Writing:
 
     # --- to the loop -----------------------------------------------------------------------------
 
-    def _refuse(self, ops: list[Op], reason: str, why: str) -> None:
-        if ops:
-            self._report([(op, None, IndexUnavailable(why)) for op in ops], reason)
-
     def _report(self, outcomes: Sequence[Outcome], reason: str = "failed") -> None:
-        self._in_loop(partial(self._deliver, outcomes, reason))
+        if outcomes:
+            self._in_loop(partial(self._deliver, outcomes, reason))
 
     def _deliver(self, outcomes: Sequence[Outcome], reason: str) -> None:
         for op, value, error in outcomes:
@@ -238,11 +255,6 @@ class Writing:
         dropped = sum(op.reply is None and error is not None for op, _, error in outcomes)
         if dropped:
             self._metrics.add("index.dropped_posts", dropped, reason=reason)
-        if dropped < len(outcomes):
-            self._metrics.count("index.commits")
-
-    def _count(self, name: str, reason: str) -> None:
-        self._in_loop(partial(self._metrics.count, name, reason=reason))
 
     def _in_loop(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(trio.RunFinishedError):  # nobody is left to hear it

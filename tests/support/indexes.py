@@ -127,3 +127,8 @@ def outside(folder: Path, *, write: bool = False) -> apsw.Connection:
     """Another program's connection to the index."""
     flags = apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
     return apsw.Connection(str(folder / "index.sqlite"), flags=flags)
+
+
+def is_healthy(index: Index) -> bool:
+    """Asked anew each time: a type checker takes a property for a constant."""
+    return index.is_healthy

@@ -28,7 +28,7 @@ async def test_the_mount_can_be_seen_from_outside(tmp_path: Path) -> None:
         db = outside(tmp_path)
         ((pid, mountpoint, settings, started_at, ended_at),) = db.execute(query).fetchall()
         assert (pid, mountpoint, started_at, ended_at) == (42, "/mnt/a b", 2.5, None)
-        assert json.loads(settings) == {"disk_cache_gb": 10}
+        assert json.loads(str(settings)) == {"disk_cache_gb": 10}
         index.counters.post_unmount()
         await index.flush()
         assert db.execute(query).fetchall()[0][4] == clock.wall()
