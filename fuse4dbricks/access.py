@@ -8,33 +8,37 @@ The difficulties, and who solves them here:
 * A proof ages. One younger than the TTL is good; past half of it a probe renews it in the background, so that a
   warm reader never waits; past all of it the reader waits for the probe (:meth:`Access.require`).
 * Two tokens of one principal do not vouch for each other: a revoked token must stop working although the other
-  one keeps the grant alive. So each token carries a proof of its own.
+  one keeps the grant alive. So each token carries a proof of its own, in the index too.
 * An outage is not a denial. When the probe cannot be made, a proof within the offline grace still counts.
+* A 404 is neither: it proves nothing, or a deleted volume's cached files would be open to everybody.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Protocol
 
 from fuse4dbricks.auth.chain import TokenChain
 from fuse4dbricks.cache.connectivity import Connectivity, is_outage
+from fuse4dbricks.cache.standings import Bounded, Standings
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.flights import Flights
 from fuse4dbricks.concurrency.supervise import Supervisor
-from fuse4dbricks.errors import InvalidToken, NotFound, NoToken, PermissionDenied, RemoteError
+from fuse4dbricks.errors import InvalidToken, NoToken, PermissionDenied, ProtocolViolation, RemoteError
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Principal, Token, Viewer
 
 logger = logging.getLogger("fuse4dbricks.access")
 
-#: How long a refusal (of a grant or of a token) is believed before it is asked again, in seconds.
-REFUSAL_SECONDS = 5.0
-
+#: Seconds before a renewal that failed is tried again.
+RENEWAL_PAUSE = 5.0
 #: How long past its TTL a proof counts while the workspace cannot be reached (design section 9).
 OFFLINE_GRACE_SECONDS = 8 * 3600.0
+
+#: Tokens and grants remembered at once. The oldest is forgotten, and proved again when it is needed.
+MAX_TOKENS = 1024
+MAX_GRANTS = 65536
 
 
 class WhoAmI(Protocol):
@@ -97,21 +101,6 @@ class GrantShelf(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Standing:
-    """What is known of one question (a token, or a principal's grant on a volume), in monotonic seconds."""
-
-    proved_at: float | None = None
-    refused_at: float | None = None
-    refusal: RemoteError | None = None
-
-    def prove(self, now: float) -> None:
-        self.proved_at, self.refused_at, self.refusal = now, None, None
-
-    def refuse(self, now: float, error: RemoteError) -> None:
-        self.proved_at, self.refused_at, self.refusal = None, now, error
-
-
 class Access:
     """Resolves local users to viewers, and keeps the proofs of what they may read."""
 
@@ -141,23 +130,23 @@ class Access:
         self._clock = clock
         self._ttl = ttl
         self._offline_grace = offline_grace
-        self._principals: dict[Token, Principal] = {}
-        self._token_standing: dict[Token, _Standing] = {}
-        self._grants: dict[tuple[str, RemotePath], _Standing] = {}
+        self._principals: Bounded[Token, Principal] = Bounded(MAX_TOKENS)
+        self._signed_in: Standings[Token] = Standings(clock, max_proofs=MAX_TOKENS)
+        self._granted: Standings[tuple[str, RemotePath]] = Standings(clock, max_proofs=MAX_GRANTS)
+        self._stored_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_GRANTS)
+        self._renewed_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_GRANTS)
         self._whoami_flights: Flights[Token, Principal] = Flights("whoami", supervisor)
         self._probe_flights: Flights[tuple[Token, RemotePath], None] = Flights("grant-probe", supervisor)
 
     # --- who asks --------------------------------------------------------------------------------
 
     def get_viewer(self, uid: int) -> Viewer | None:
-        """The viewer of ``uid`` when his principal is known and his token is not known to be refused."""
+        """The viewer of ``uid`` when his principal is known and his token was not refused."""
         token = self._tokens.get_token(uid)
         if token is None:
             return None
         principal = self._principals.get(token)
-        if principal is None or self._standing_refusal(self._token_standing.get(token)) is not None:
-            return None
-        return Viewer(uid, principal, token)
+        return None if principal is None else Viewer(uid, principal, token)
 
     async def resolve_viewer(self, uid: int) -> Viewer:
         """The viewer of ``uid``; asks the workspace whose token it is when that is not known.
@@ -171,9 +160,6 @@ class Access:
         if viewer is not None:
             return viewer
         token = await self._tokens.resolve_token(uid)
-        refusal = self._standing_refusal(self._token_standing.get(token))
-        if refusal is not None:
-            token = await self._other_token(uid, token, refusal)
         try:
             principal = await self._resolve_principal(uid, token)
         except InvalidToken as error:
@@ -191,7 +177,7 @@ class Access:
             logger.debug("uid %d: %s", uid, error)
         return True
 
-    async def _other_token(self, uid: int, rejected: Token, refusal: RemoteError) -> Token:
+    async def _other_token(self, uid: int, rejected: Token, refusal: InvalidToken) -> Token:
         """A token other than the refused one: each source may renew once."""
         try:
             return await self._tokens.resolve_token(uid, rejected=rejected)
@@ -200,28 +186,36 @@ class Access:
 
     async def _resolve_principal(self, uid: int, token: Token) -> Principal:
         principal = self._principals.get(token)
-        refused = self._token_standing.get(token)
-        if principal is not None and (refused is None or refused.refused_at is None):
+        if principal is not None:
             return principal
+        refusal = self._signed_in.get_refusal(token)
+        if refusal is not None:
+            raise refusal
         fingerprint = token.fingerprint(self._fingerprint_key)
-        if self._shelf is not None and refused is None:
-            # Known from an earlier run: its grants still need a proof with this very token.
+        if self._shelf is not None and not self._signed_in.was_refused(token):
+            # Known from an earlier run: what it may read still needs a proof made with this very token.
             principal = self._shelf.load_principal(fingerprint)
-        if principal is None or refused is not None:
+        if principal is None:
             principal = await self._whoami_flights.join(token, lambda: self._fetch_principal(token))
             if self._shelf is not None:
                 self._shelf.post_principal(fingerprint, uid, principal)
-        self._principals[token] = principal
+        self._principals.put(token, principal)
         return principal
 
     async def _fetch_principal(self, token: Token) -> Principal:
+        outage = self._connectivity.get_outage()
+        if outage is not None:
+            raise outage
         try:
             principal = await self._identity.fetch_principal(token)
-        except InvalidToken as error:
-            self._refuse_token(token, error)
-            self._metrics.count("auth.resolved", outcome="invalid")
+        except RemoteError as error:
+            self._metrics.count("auth.resolved", outcome=type(error).__name__)
+            self._note_weather(error)
+            if isinstance(error, InvalidToken):
+                self._refuse_token(token, error)
             raise
-        self._prove_token(token)
+        self._connectivity.note_answer()
+        self._signed_in.prove(token)
         self._metrics.count("auth.resolved", outcome="ok")
         return principal
 
@@ -229,15 +223,14 @@ class Access:
 
     def get_grant(self, viewer: Viewer, volume: RemotePath) -> bool:
         """Whether both the viewer's token and his grant were proved within the TTL; renews past half of it."""
-        grant = self._grants.get((viewer.principal.id, volume)) or self._load_grant(viewer, volume)
-        token = self._token_standing.get(viewer.token)
-        if grant is None or grant.proved_at is None or token is None or token.proved_at is None:
+        proved_at = self._load_proof(viewer, volume)
+        if proved_at is None:
             return False
-        age = self._clock.monotonic() - min(grant.proved_at, token.proved_at)
+        age = self._clock.monotonic() - proved_at
         if age >= self._ttl:
             return False
-        if age > self._ttl / 2 and (viewer.token, volume) not in self._probe_flights:
-            self._supervisor.start_soon("grant-renewal", self._renew, viewer, volume)
+        if age > self._ttl / 2:
+            self._renew_ahead(viewer, volume)
         return True
 
     async def require(self, viewer: Viewer, volume: RemotePath) -> None:
@@ -246,121 +239,133 @@ class Access:
         Raises:
             PermissionDenied: the service said no, now or within the last few seconds.
             InvalidToken: the token is refused.
-            NotFound: there is no such volume.
+            NotFound: there is no such volume, or its root is empty on a store that has no empty folders.
             RemoteError: the workspace cannot say, and no proof is within the offline grace.
         """
         if self.get_grant(viewer, volume):
             return
-        for standing in (
-            self._token_standing.get(viewer.token),
-            self._grants.get((viewer.principal.id, volume)),
-        ):
-            refusal = self._standing_refusal(standing)
-            if refusal is not None:
-                raise refusal
-        outage = self._connectivity.get_outage()
+        refusal = self._signed_in.get_refusal(viewer.token) or self._granted.get_refusal(
+            (viewer.principal.id, volume)
+        )
+        if refusal is not None:
+            raise refusal
         try:
+            outage = self._connectivity.get_outage()
             if outage is not None:
                 raise outage
             await self._probe_flights.join((viewer.token, volume), lambda: self._prove(viewer, volume))
         except RemoteError as error:
-            if not (is_outage(error) and self._within_grace(viewer, volume)):
+            if not (is_outage(error) and self._is_within_grace(viewer, volume)):
                 raise
 
     async def _prove(self, viewer: Viewer, volume: RemotePath) -> None:
         try:
             await self._probe.probe_volume(viewer.token, volume)
-        except NotFound:
-            # The root of an emptied volume may answer 404 (databricks-api 1.2): that is no refusal.
-            self._metrics.count("access.probes", outcome="not_found")
-            self.note_proof(viewer, volume)
         except RemoteError as error:
             self._metrics.count("access.probes", outcome=type(error).__name__)
             self.note_error(viewer, volume, error)
             raise
-        else:
-            self._metrics.count("access.probes", outcome="ok")
-            self.note_proof(viewer, volume)
+        self._metrics.count("access.probes", outcome="ok")
+        self.note_proof(viewer, volume)
+
+    def _renew_ahead(self, viewer: Viewer, volume: RemotePath) -> None:
+        """Start a probe in the background, unless one is under way or has just failed."""
+        key, now = (viewer.token, volume), self._clock.monotonic()
+        if now - self._renewed_at.get(key, float("-inf")) >= RENEWAL_PAUSE:
+            self._renewed_at.put(key, now)
+            self._supervisor.start_soon("grant-renewal", self._renew, viewer, volume)
 
     async def _renew(self, viewer: Viewer, volume: RemotePath) -> None:
+        if self._connectivity.get_outage() is not None:
+            return
         try:
             await self._probe_flights.join((viewer.token, volume), lambda: self._prove(viewer, volume))
         except RemoteError as error:
             logger.debug("renewing the grant on %s: %s", volume, error)
 
+    def _is_within_grace(self, viewer: Viewer, volume: RemotePath) -> bool:
+        proved_at = self._load_proof(viewer, volume)
+        return proved_at is not None and self._clock.monotonic() - proved_at < self._ttl + self._offline_grace
+
+    # --- evidence --------------------------------------------------------------------------------
+
     def note_answer(self, viewer: Viewer) -> None:
         """The workspace accepted the viewer's token, on something that proves no grant."""
         self._connectivity.note_answer()
-        self._prove_token(viewer.token)
+        self._signed_in.prove(viewer.token)
 
     def note_proof(self, viewer: Viewer, path: RemotePath) -> None:
         """The Files API answered 200 or 206 to this viewer's own token on something in the volume."""
-        now = self._clock.monotonic()
-        self._connectivity.note_answer()
-        self._prove_token(viewer.token)
-        grant = self._grants.setdefault((viewer.principal.id, path.volume), _Standing())
-        # A big file is hundreds of answers: the index hears of a proof when it is news.
-        if self._shelf is not None and (grant.proved_at is None or now - grant.proved_at > self._ttl / 4):
-            wall = self._clock.wall()
-            self._shelf.post_grant(
-                viewer.principal.id, path.volume, proved_at=wall, expires_at=wall + self._ttl
-            )
-        grant.prove(now)
+        self.note_answer(viewer)
+        self._granted.prove((viewer.principal.id, path.volume))
+        self._store_proof(viewer, path.volume)
 
     def note_error(self, viewer: Viewer, path: RemotePath, error: RemoteError) -> None:
         """A call of this viewer's failed: a refusal ends proofs at once, an outage only says so."""
+        self._note_weather(error)
         if isinstance(error, InvalidToken):
-            self._connectivity.note_answer()
             self._refuse_token(viewer.token, error)
-        elif isinstance(error, PermissionDenied):
-            self._connectivity.note_answer()
-            if path.in_volume:
-                standing = self._grants.setdefault((viewer.principal.id, path.volume), _Standing())
-                standing.refuse(self._clock.monotonic(), error)
-                if self._shelf is not None:
-                    self._shelf.post_revoked(viewer.principal.id, path.volume)
-        else:
+        elif isinstance(error, PermissionDenied) and path.in_volume:
+            self._granted.refuse((viewer.principal.id, path.volume), error)
+            self._stored_at.clear()
+            if self._shelf is not None:
+                self._shelf.post_revoked(viewer.principal.id, path.volume)
+
+    def _note_weather(self, error: RemoteError) -> None:
+        if is_outage(error):
             self._connectivity.note_failure(error)
-
-    # --- standings -------------------------------------------------------------------------------
-
-    def _prove_token(self, token: Token) -> None:
-        self._token_standing.setdefault(token, _Standing()).prove(self._clock.monotonic())
+        elif not isinstance(error, ProtocolViolation):  # a login page of the hotel's network is no answer
+            self._connectivity.note_answer()
 
     def _refuse_token(self, token: Token, error: InvalidToken) -> None:
-        self._token_standing.setdefault(token, _Standing()).refuse(self._clock.monotonic(), error)
-        principal = self._principals.get(token)
+        self._signed_in.refuse(token, error)
+        self._stored_at.clear()
+        principal = self._principals.pop(token, None)
+        if self._shelf is not None:
+            self._shelf.post_drop_principal(self._stored_name(token))
         if principal is None:
             return
-        for key in [key for key in self._grants if key[0] == principal.id]:
-            del self._grants[key]
+        self._granted.forget_proofs(lambda key: key[0] == principal.id)
         if self._shelf is not None:
             self._shelf.post_drop_principal(principal.id)
 
-    def _standing_refusal(self, standing: _Standing | None) -> RemoteError | None:
-        if standing is None or standing.refused_at is None:
-            return None
-        return standing.refusal if self._clock.monotonic() - standing.refused_at < REFUSAL_SECONDS else None
+    # --- proofs that outlive the mount -----------------------------------------------------------
 
-    def _load_grant(self, viewer: Viewer, volume: RemotePath) -> _Standing | None:
-        """A proof from an earlier run, turned from wall time into this run's monotonic time."""
-        stored = self._shelf.load_grant(viewer.principal.id, volume) if self._shelf is not None else None
+    def _stored_name(self, token: Token) -> str:
+        """The index keeps a token's own proof as that of a principal by this name; no real id has a space."""
+        return f"token {token.fingerprint(self._fingerprint_key).hex()}"
+
+    def _store_proof(self, viewer: Viewer, volume: RemotePath) -> None:
+        key, now = (viewer.token, volume), self._clock.monotonic()
+        # A walk is hundreds of answers: the index hears of a proof when it is news.
+        if self._shelf is None or now - self._stored_at.get(key, float("-inf")) <= self._ttl / 4:
+            return
+        self._stored_at.put(key, now)
+        wall = self._clock.wall()
+        for name in (viewer.principal.id, self._stored_name(viewer.token)):
+            self._shelf.post_grant(name, volume, proved_at=wall, expires_at=wall + self._ttl)
+
+    def _load_proof(self, viewer: Viewer, volume: RemotePath) -> float | None:
+        """When the older of the two was proved, the token and the grant; from an earlier run if need be."""
+        key = (viewer.principal.id, volume)
+        granted_at = self._granted.get_proof(key)
+        signed_in_at = self._signed_in.get_proof(viewer.token)
+        if granted_at is None and not self._granted.was_refused(key):
+            granted_at = self._load_stored(viewer.principal.id, volume)
+            if granted_at is not None:
+                self._granted.prove(key, granted_at)
+        if granted_at is None:
+            return None
+        if signed_in_at is None and not self._signed_in.was_refused(viewer.token):
+            signed_in_at = self._load_stored(self._stored_name(viewer.token), volume)
+            if signed_in_at is not None:
+                self._signed_in.prove(viewer.token, signed_in_at)
+        return None if signed_in_at is None else min(granted_at, signed_in_at)
+
+    def _load_stored(self, name: str, volume: RemotePath) -> float | None:
+        """The monotonic second of a proof in the index; void when the clock stands before it."""
+        stored = self._shelf.load_grant(name, volume) if self._shelf is not None else None
         if stored is None:
             return None
         age = self._clock.wall() - stored.proved_at
-        if age < 0:
-            return None
-        proved_at = self._clock.monotonic() - age
-        standing = self._grants.setdefault((viewer.principal.id, volume), _Standing(proved_at))
-        token = self._token_standing.setdefault(viewer.token, _Standing())
-        if token.proved_at is None and token.refused_at is None:
-            token.proved_at = proved_at
-        return standing
-
-    def _within_grace(self, viewer: Viewer, volume: RemotePath) -> bool:
-        grant = self._grants.get((viewer.principal.id, volume))
-        token = self._token_standing.get(viewer.token)
-        if grant is None or grant.proved_at is None or token is None or token.proved_at is None:
-            return False
-        age = self._clock.monotonic() - min(grant.proved_at, token.proved_at)
-        return age < self._ttl + self._offline_grace
+        return None if age < 0 else self._clock.monotonic() - age

@@ -1,7 +1,8 @@
 """Time, injected.
 
 Deadlines and TTLs of a running mount use the monotonic clock, so that a clock jump neither expires nor keeps
-anything; what is persisted carries wall time, because a monotonic reading means nothing after a reboot.
+anything; what is persisted carries wall time, because a monotonic reading means nothing after a reboot. Time asleep
+counts: a grant that was good when the lid was closed is not good next morning.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class SystemClock:
     """The machine's clocks."""
 
     def monotonic(self) -> float:
-        """``time.monotonic()``."""
-        return time.monotonic()
+        """``CLOCK_BOOTTIME``: ``time.monotonic()`` stands still while the machine is suspended."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall(self) -> float:
         """``time.time()``."""

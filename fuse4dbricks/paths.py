@@ -18,6 +18,7 @@ from fuse4dbricks.errors import NameTooLong, NoSuchName
 #: Linux NAME_MAX, in bytes of UTF-8.
 NAME_MAX = 255
 
+_IMPOSSIBLE = frozenset({b"", b".", b".."})
 _KIND_BY_DEPTH = (Kind.ROOT, Kind.CATALOG, Kind.SCHEMA, Kind.VOLUME)
 
 
@@ -26,10 +27,12 @@ def name_from_kernel(raw: bytes) -> str:
 
     Raises:
         NameTooLong: over :data:`NAME_MAX` bytes.
-        NoSuchName: not UTF-8, so it cannot exist remotely.
+        NoSuchName: it cannot exist remotely: not UTF-8, or what :func:`why_unusable` would leave out.
     """
     if len(raw) > NAME_MAX:
         raise NameTooLong(f"a name of {len(raw)} bytes; {NAME_MAX} is the limit")
+    if raw in _IMPOSSIBLE or b"/" in raw or b"\0" in raw:
+        raise NoSuchName("the name cannot be that of an entry")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

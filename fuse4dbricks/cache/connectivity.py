@@ -2,7 +2,8 @@
 
 The difficulty: when the network is gone each call takes its full deadline to say so, and a directory walk would
 wait that long at every step. So one failure to reach the workspace holds for a few seconds: what is known is
-served meanwhile, and what is not fails at once. The first caller after that tries again.
+served meanwhile, and what is not fails at once with :class:`NotAsked`, which is no news. The first caller after
+that tries again.
 """
 
 from __future__ import annotations
@@ -23,30 +24,37 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, Unreachable | DeadlineExceeded | ServerFailure)
 
 
+class NotAsked(Unreachable):
+    """Nothing was sent: the workspace could not be reached a moment ago."""
+
+
 class Connectivity:
     """Remembers the last outage."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._down_until = float("-inf")
-        self._error: RemoteError | None = None
+        self._is_down = False
+        self._message = ""
 
-    def get_outage(self) -> RemoteError | None:
-        """The outage that still holds, or None when it is worth trying."""
-        return self._error if self._clock.monotonic() < self._down_until else None
+    def get_outage(self) -> NotAsked | None:
+        """The outage that still holds, for the caller to raise, or None when it is worth trying."""
+        # A new one each time: an exception that is raised a thousand times keeps a thousand tracebacks.
+        return NotAsked(self._message) if self._clock.monotonic() < self._down_until else None
 
     def note_answer(self) -> None:
         """The workspace answered, whatever it said."""
-        if self._error is not None:
+        if self._is_down:
             logger.info("the workspace answers again")
-            self._error = None
+            self._is_down = False
             self._down_until = float("-inf")
 
     def note_failure(self, error: RemoteError) -> None:
         """A call failed; only a failure to connect says that the next one would, too."""
-        if not isinstance(error, Unreachable):
+        if not isinstance(error, Unreachable) or isinstance(error, NotAsked):
             return
-        if self._error is None:
+        if not self._is_down:
             logger.warning("the workspace cannot be reached: %s", error)
-        self._error = error
+        self._is_down = True
+        self._message = str(error)
         self._down_until = self._clock.monotonic() + HOLD_SECONDS

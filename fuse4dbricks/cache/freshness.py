@@ -2,7 +2,8 @@
 
 The difficulty: a running mount must judge by the monotonic clock, or a clock jump expires everything or keeps it
 for ever, while what the index keeps can only carry wall time. :class:`Known` holds both, and
-:class:`Freshness` converts, treating a stamp from the future as expired.
+:class:`Freshness` converts, treating a stamp from the future as expired. Which of two observations is the newer
+is told by the monotonic clock alone: after a jump of the wall clock the older one would win for an hour.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ class Known:
         entry: as last seen; None when the name is known to be absent (a negative entry).
         fetched_at: Unix time at which it was asked for.
         fresh_until: monotonic second from which it has to be asked for again.
+        seen_at: monotonic second at which it was asked for; before this run's beginning for what was restored.
     """
 
     entry: Entry | None
     fetched_at: float
     fresh_until: float
+    seen_at: float
 
 
 class Freshness:
@@ -51,13 +54,19 @@ class Freshness:
 
     def stamp(self, entry: Entry | None, ttl: float) -> Known:
         """Just now seen, believed for ``ttl`` seconds."""
-        return Known(entry, self._clock.wall(), self._clock.monotonic() + ttl)
+        now = self._clock.monotonic()
+        return Known(entry, self._clock.wall(), now + ttl, now)
 
     def restore(self, entry: Entry | None, fetched_at: float, expires_at: float) -> Known:
         """As the index kept it; a stamp from the future is expired, because the clock has gone back."""
-        now = self._clock.wall()
-        left = expires_at - now if fetched_at <= now else 0.0
-        return Known(entry, fetched_at, self._clock.monotonic() + min(left, expires_at - fetched_at))
+        now, age = self._clock.monotonic(), self._clock.wall() - fetched_at
+        if age < 0:
+            return Known(entry, fetched_at, float("-inf"), now)
+        return Known(entry, fetched_at, now - age + (expires_at - fetched_at), now - age)
+
+    def capped(self, known: Known, ttl: float) -> Known:
+        """The same, believed for no longer than ``ttl`` since it was seen: an earlier run may have had another."""
+        return replace(known, fresh_until=min(known.fresh_until, known.seen_at + ttl))
 
     def left(self, known: Known) -> float:
         """Seconds for which it may still be believed; 0 when it may not."""

@@ -10,8 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fuse4dbricks.cache.freshness import Known
 from fuse4dbricks.entry import Entry, Kind
 from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.workspace.pages import PageTrail
+
+#: Walks over one listing before it is given up: page tokens end after a while, and then it is walked again.
+MAX_WALKS = 3
 
 
 class Listing:
@@ -19,33 +24,32 @@ class Listing:
 
     Attributes:
         path: the folder.
-        fetched_at: Unix time at which its first page was asked for.
-        fresh_until: monotonic second until which it may serve new readers.
+        stamp: when its first page was asked for, and until when it may serve new readers.
+        entries: positions in it never change.
+        distrusted: names whose entry is known to be no longer true.
         is_complete: whether the last page is in.
         pages: how many pages are in.
-        next_token: the service's token for the next page.
-        from_index: whether it is being read back from the index instead.
+        next_token: where the next page begins: the service's token, or the last name read from the index.
+        from_index: whether it is being read back from the index.
     """
 
     __slots__ = (
         "_by_name",
+        "_trail",
+        "_walks",
         "distrusted",
         "entries",
-        "fetched_at",
-        "fresh_until",
         "from_index",
         "is_complete",
         "next_token",
         "pages",
         "path",
+        "stamp",
     )
 
-    def __init__(
-        self, path: RemotePath, *, fetched_at: float, fresh_until: float, from_index: bool = False
-    ) -> None:
+    def __init__(self, path: RemotePath, stamp: Known, *, from_index: bool = False) -> None:
         self.path = path
-        self.fetched_at = fetched_at
-        self.fresh_until = fresh_until
+        self.stamp = stamp
         self.from_index = from_index
         self.is_complete = False
         self.pages = 0
@@ -53,6 +57,8 @@ class Listing:
         self.entries: list[Entry] = []
         self.distrusted: set[str] = set()
         self._by_name: dict[str, int] = {}
+        self._trail = PageTrail(path)
+        self._walks = 1
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -62,26 +68,33 @@ class Listing:
         position = self._by_name.get(name)
         return None if position is None else self.entries[position]
 
-    def add_page(self, entries: Iterable[Entry], *, next_token: str | None) -> list[Entry]:
-        """Append a page; returns the entries that were new.
+    def add_page(self, entries: Iterable[Entry], *, next_token: str | None) -> None:
+        """Append a page.
 
         Pages of one listing are no snapshot, so a name may come twice: the first position stays. On flat
         stores a file and a folder may share a name: the file is shown (README, "Semantics").
+
+        Raises:
+            ProtocolViolation: the listing goes in circles, or on and on without a new name.
         """
-        added = []
+        before = len(self.entries)
         for entry in entries:
             position = self._by_name.get(entry.name)
             if position is None:
                 self._by_name[entry.name] = len(self.entries)
                 self.entries.append(entry)
-                added.append(entry)
             elif entry.kind is Kind.FILE:
                 self.entries[position] = entry
-                added.append(entry)
+        self.next_token = self._trail.follow(next_token, len(self.entries) - before)
         self.pages += 1
-        self.next_token = next_token
         self.is_complete = next_token is None
-        return added
+
+    def walk_again(self) -> bool:
+        """Begin at the first page again, keeping what is there; False when that was done often enough."""
+        self._walks += 1
+        self._trail = PageTrail(self.path)
+        self.next_token, self.from_index = None, False
+        return self._walks <= MAX_WALKS
 
     def replace(self, entry: Entry) -> None:
         """Put a newer observation of a listed name in its place."""

@@ -74,8 +74,8 @@ class TreeIndex(Protocol):
 
     def load_listing_entries(
         self, path: RemotePath, principal: str | None, after: str | None, limit: int
-    ) -> list[Entry]:
-        """Entries by name, after a name."""
+    ) -> list[Entry] | None:
+        """Entries by name, after a name; None when they cannot be given."""
         ...
 
     def post_listing(
@@ -124,25 +124,26 @@ class TreeShelf:
         return self._freshness.restore(stored.entry, stored.fetched_at, stored.expires_at)
 
     def load_listing(self, path: RemotePath, scope: str | None) -> Listing | None:
-        """A complete stored listing with its first page read, fresh or not."""
+        """A complete stored listing, fresh or not; to be read with :meth:`load_page`."""
         stored = self._tree.load_listing(path, scope) if self._tree is not None else None
         if stored is None or not stored.complete:
             return None
-        known = self._freshness.restore(None, stored.fetched_at, stored.expires_at)
-        listing = Listing(path, fetched_at=known.fetched_at, fresh_until=known.fresh_until, from_index=True)
-        self.load_page(listing, scope)
-        return listing
+        stamp = self._freshness.restore(None, stored.fetched_at, stored.expires_at)
+        return Listing(path, stamp, from_index=True)
 
-    def load_page(self, listing: Listing, scope: str | None) -> None:
-        """Read the next page of a stored listing back."""
+    def load_page(self, listing: Listing, scope: str | None) -> bool:
+        """Read the next page of a stored listing back; False when the index cannot give it now."""
         after = listing.next_token
         entries = (
             self._tree.load_listing_entries(listing.path, scope, after, PAGE_ENTRIES)
             if self._tree is not None
-            else []
+            else None
         )
+        if entries is None:
+            return False
         is_last = len(entries) < PAGE_ENTRIES
         listing.add_page(entries, next_token=None if is_last else entries[-1].name)
+        return True
 
     def has_listing(self, path: RemotePath, scope: str | None) -> bool:
         """Whether a listing of the folder is stored, fresh or not."""
@@ -153,25 +154,27 @@ class TreeShelf:
         stored = self._tree.load_listing(path, scope) if self._tree is not None else None
         return stored is not None and stored.count > PAGE_ENTRIES
 
-    def post_page(self, listing: Listing, scope: str | None, added: Sequence[Entry]) -> None:
-        """Keep one page that came from the workspace."""
+    def post_page(
+        self, listing: Listing, scope: str | None, entries: Sequence[Entry], *, is_first: bool
+    ) -> None:
+        """Keep one page that came from the workspace: all of it, for the index drops what a walk has not seen."""
         if self._tree is None:
             return
-        left = self._freshness.left(Known(None, listing.fetched_at, listing.fresh_until))
+        stamp = listing.stamp
         self._tree.post_listing(
             listing.path,
             scope,
-            added,
-            fetched_at=listing.fetched_at,
-            expires_at=listing.fetched_at + left,
-            first=listing.pages == 1,
+            entries,
+            fetched_at=stamp.fetched_at,
+            expires_at=stamp.fetched_at + (stamp.fresh_until - stamp.seen_at),
+            first=is_first,
             last=listing.is_complete,
         )
 
     def post_entry(self, path: RemotePath, scope: str | None, known: Known) -> None:
         """Keep one entry that came from the workspace."""
         if self._tree is not None and known.entry is not None:
-            expires_at = known.fetched_at + self._freshness.left(known)
+            expires_at = known.fetched_at + (known.fresh_until - known.seen_at)
             self._tree.post_entry(
                 path, scope, known.entry, fetched_at=known.fetched_at, expires_at=expires_at
             )

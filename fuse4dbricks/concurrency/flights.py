@@ -15,12 +15,13 @@ from typing import Generic, TypeVar
 import trio
 
 from fuse4dbricks.concurrency.supervise import Supervisor
+from fuse4dbricks.errors import Fuse4dbricksError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class FlightAborted(Exception):
+class FlightAborted(Fuse4dbricksError):
     """The mount ends: the flight was cancelled under its waiters."""
 
 
@@ -92,8 +93,12 @@ class Flights(Generic[K, V]):
 
     def _start(self, key: K, work: Callable[[], Awaitable[V]]) -> _Flight[V]:
         flight: _Flight[V] = _Flight()
+        try:
+            self._supervisor.start_soon(self._name, self._fly, key, flight, work)
+        except RuntimeError:
+            # The nursery is closed. A flight that nobody flies must not be found by the next caller.
+            raise FlightAborted(self._name) from None
         self._flights[key] = flight
-        self._supervisor.start_soon(self._name, self._fly, key, flight, work)
         return flight
 
     async def _fly(self, key: K, flight: _Flight[V], work: Callable[[], Awaitable[V]]) -> None:

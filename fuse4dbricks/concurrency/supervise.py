@@ -21,9 +21,19 @@ logger = logging.getLogger("fuse4dbricks.tasks")
 
 Args = TypeVarTuple("Args")
 
-#: Pause before a service that failed is started again; doubles up to the second figure.
+#: Pause before a service that failed is started again; doubles up to the second figure, and starts anew when
+#: the service had run for longer than that.
 RESTART_PAUSE = 1.0
 RESTART_PAUSE_MAX = 60.0
+
+
+def split_cancelled(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of ``error`` is trio's cancellation, which must go on, and what is a failure."""
+    if isinstance(error, trio.Cancelled):
+        return error, None
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return None, error
 
 
 class Supervisor:
@@ -55,19 +65,31 @@ class Supervisor:
     ) -> bool:
         try:
             await task(*args)
-        except Exception:  # the one place where a service task's failure ends: the mount must live on
-            self._metrics.count("tasks.failed", task=name)
-            logger.exception("the background task %s failed", name, extra={"rate_limit": 60})
+        except trio.Cancelled:
+            raise
+        except (
+            BaseException
+        ) as error:  # the one place where a service task's failure ends: the mount lives on
+            cancelled, failed = split_cancelled(error)
+            if failed is not None:
+                self._metrics.count("tasks.failed", task=name)
+                logger.exception(
+                    "the background task %s failed", name, exc_info=failed, extra={"rate_limit": 60}
+                )
+            if cancelled is not None:
+                raise cancelled from None
             return False
         return True
 
     async def _repeat(
         self, name: str, task: Callable[[*Args], Awaitable[object]], args: tuple[*Args]
     ) -> None:
-        pause = RESTART_PAUSE
+        pause, started_at = RESTART_PAUSE, trio.current_time()
         while not await self._absorb(name, task, args):
+            if trio.current_time() - started_at > RESTART_PAUSE_MAX:
+                pause = RESTART_PAUSE
             await trio.sleep(pause)
-            pause = min(2 * pause, RESTART_PAUSE_MAX)
+            pause, started_at = min(2 * pause, RESTART_PAUSE_MAX), trio.current_time()
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """One table: what happened → the errno that programs see (design section 10).
 
 The difficulty: the table must be exhaustive, or an exception without a row ends up as something that lies. Every
-class of ``errors.py`` has its row here or inherits its parent's (a test walks the tree), an ``OSError`` keeps its
-own number, and what nobody foresaw is EIO, logged with its traceback.
+class of ``errors.py`` has its row here or inherits its parent's (a test walks the tree). What nobody foresaw is
+logged with its traceback; an ``OSError`` among that keeps its own number, unless it would say something about the
+remote file that only the workspace can know.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import trio
 
 from fuse4dbricks import errors
+from fuse4dbricks.concurrency.flights import FlightAborted
 
 logger = logging.getLogger("fuse4dbricks.fuse")
 
@@ -47,6 +49,8 @@ ERRNO_OF: dict[type[BaseException], int] = {
     # a cache that fails is passed by; if one gets here it is a defect, and the log says so
     errors.CacheError: errno.EIO,
     errors.UserError: errno.EIO,
+    # as the kernel says itself once the daemon is gone
+    FlightAborted: errno.ENOTCONN,
     trio.TooSlowError: errno.ETIMEDOUT,
     MemoryError: errno.ENOMEM,
 }
@@ -55,14 +59,25 @@ ERRNO_OF: dict[type[BaseException], int] = {
 _NOTEWORTHY = (errors.ProtocolViolation, errors.ServerFailure, errors.RequestRejected)
 
 
+#: A stray error of this machine must not be read as the workspace's answer, nor make a program wait for ever.
+_MISLEADING = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EAGAIN, errno.EINTR}
+
+
 def errno_of(error: BaseException) -> int | None:
     """The errno of a foreseen failure, or None."""
-    if isinstance(error, OSError) and error.errno:
-        return error.errno
     for kind in type(error).__mro__:
         if kind in ERRNO_OF:
             return ERRNO_OF[kind]
     return None
+
+
+def stray_errno(error: BaseException) -> int:
+    """The errno of a failure that nobody foresaw."""
+    number = error.errno if isinstance(error, OSError) else None
+    # ``socket.gaierror`` carries a negative one, and whoever raises can put in anything.
+    if number is None or number not in errno.errorcode or number in _MISLEADING:
+        return errno.EIO
+    return number
 
 
 def log_failure(operation: str, error: BaseException) -> None:

@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeVar, cast
 import pyfuse3
 import trio
 
-from fuse4dbricks.fuse.errnos import errno_of, log_failure
+from fuse4dbricks.concurrency.supervise import split_cancelled
+from fuse4dbricks.fuse.errnos import errno_of, log_failure, stray_errno
 from fuse4dbricks.telemetry.metrics import Metrics
 
 #: Seconds in which each request is answered. The workspace client gives up after 25, so that its own, clearer
@@ -46,7 +47,10 @@ def guarded(handler: Handler) -> Handler:
         except (pyfuse3.FUSEError, trio.Cancelled):
             raise
         except BaseException as error:  # noqa: BLE001 - anything else would end the mount for everybody
-            raise pyfuse3.FUSEError(_note(self.metrics, operation, error)) from None
+            cancelled, failed = split_cancelled(error)
+            if failed is None and cancelled is not None:
+                raise cancelled from None
+            raise pyfuse3.FUSEError(_note(self.metrics, operation, failed or error)) from None
 
     guard.is_guarded = True  # type: ignore[attr-defined]  # a test proves that no handler goes without
     return cast(Handler, guard)
@@ -64,7 +68,11 @@ def silenced(handler: Handler) -> Handler:
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - anything else would end the mount for everybody
-            _note(self.metrics, operation, error)
+            cancelled, failed = split_cancelled(error)
+            if failed is not None:
+                _note(self.metrics, operation, failed)
+            if cancelled is not None:
+                raise cancelled from None
 
     guard.is_guarded = True  # type: ignore[attr-defined]  # a test proves that no handler goes without
     return cast(Handler, guard)
@@ -79,6 +87,6 @@ def _note(metrics: Metrics, operation: str, error: BaseException) -> int:
     number = errno_of(error)
     if number is None:
         metrics.count("fuse.internal_errors", operation=operation)
-        number = errno.EIO
+        number = stray_errno(error)
     metrics.count("fuse.errors", errno=errno.errorcode.get(number, str(number)))
     return number

@@ -12,7 +12,6 @@ import os
 import stat
 from typing import Protocol
 
-from fuse4dbricks.entry import Entry, Kind
 from fuse4dbricks.errors import AccessDenied, InvalidWrite, ReadOnly
 from fuse4dbricks.tokens import MAX_TOKEN_BYTES, Token
 from fuse4dbricks.vfs.attributes import Attributes, Look
@@ -200,8 +199,3 @@ class ControlTree:
             raise ReadOnly("the mount is read-only")
         elif mode & os.X_OK and ino != AUTH_INO:
             raise AccessDenied("not a program")
-
-
-def control_entry(name: str) -> Entry:
-    """A placeholder entry, so that control files can be listed beside remote ones."""
-    return Entry(name, Kind.FILE)

@@ -46,7 +46,7 @@ from fuse4dbricks.vfs.folders import FolderReader
 from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, OpenText
 from fuse4dbricks.vfs.inodes import InodeTable, Node
 
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +125,19 @@ class Filesystem:
             return await self._metadata.resolve_entry(viewer, path)
         if path.boundary_kind is Kind.VOLUME:
             known = await self._metadata.resolve_entry(viewer, path)
-            if self._look.is_shared:
-                await self._access.require(viewer, path)
+            await self._admit(viewer, path)
             return known
         if self._access.get_grant(viewer, path.volume):
             return await self._metadata.resolve_entry(viewer, path)
         if self._metadata.has_seen(viewer, path):
-            await self._access.require(viewer, path.volume)
-        known = await self._metadata.resolve_entry(viewer, path)
-        await self._access.require(viewer, path.volume)
+            await self._require(viewer, path.volume)
+        try:
+            known = await self._metadata.resolve_entry(viewer, path)
+        except NotFound:
+            # Somebody else's listing may have arrived meanwhile: absence, too, is for those who may read.
+            await self._require(viewer, path.volume)
+            raise
+        await self._require(viewer, path.volume)
         return known
 
     def forget(self, references: Iterable[tuple[int, int]]) -> None:
@@ -217,9 +221,9 @@ class Filesystem:
         if not path.in_volume or self._access.get_grant(viewer, path.volume):
             return await self._metadata.open_listing(viewer, path)
         if self._metadata.has_listed(viewer, path):
-            await self._access.require(viewer, path.volume)
+            await self._require(viewer, path.volume)
         listing = await self._metadata.open_listing(viewer, path)
-        await self._access.require(viewer, path.volume)
+        await self._require(viewer, path.volume)
         return listing
 
     async def readdir(self, number: int, start: int, reply: Callable[[bytes, Attributes, int], bool]) -> None:
@@ -287,17 +291,15 @@ class Filesystem:
         if isinstance(handle, OpenText):
             return handle.content[offset : offset + length]
         handle = self.handles.expect(number, OpenFile)
-        viewer = self._access.get_viewer(handle.uid) or await self._viewer(handle.uid)
-        volume = handle.path.volume
-        if not self._access.get_grant(viewer, volume):
-            await self._access.require(viewer, volume)
+        viewer = await self._viewer(handle.uid)
+        await self._admit(viewer, handle.path)
         ready = handle.reader.get(offset, length)
         if ready is not None:
             return ready
         try:
             return await handle.reader.read(offset, length)
         except (VersionChanged, NotFound) as error:
-            self._metadata.mark_stale(handle.path)
+            self._metadata.mark_stale(handle.path, handle.reader.version)
             raise VersionChanged(str(error), request_id=error.request_id) from error
         except RemoteError as error:
             self._access.note_error(viewer, handle.path, error)
@@ -326,9 +328,9 @@ class Filesystem:
         """The last descriptor of the handle is closed."""
         handle = self.handles.remove(number)
         if isinstance(handle, OpenFile):
-            handle.reader.close()
             handle.node.holds -= 1
             self.inodes.settle(handle.node)
+            handle.reader.close()
 
     # --- who and how -----------------------------------------------------------------------------
 
@@ -342,7 +344,16 @@ class Filesystem:
         """Return when the viewer may be shown what is cached at ``path``."""
         guarded = path.in_volume and (path.boundary_kind is None or self._look.is_shared)
         if guarded and not self._access.get_grant(viewer, path.volume):
-            await self._access.require(viewer, path.volume)
+            await self._require(viewer, path.volume)
+
+    async def _require(self, viewer: Viewer, volume: RemotePath) -> None:
+        try:
+            await self._access.require(viewer, volume)
+        except NotFound:
+            # The probe proves nothing of a volume that was emptied: its root may answer 404 (databricks-api 1.2).
+            # Reading that folder asks Unity Catalog, too, whose word it is whether there is such a volume.
+            await self._metadata.refetch_listing(viewer, volume)
+            await self._access.require(viewer, volume)
 
     def _folder(self, ino: int) -> Node:
         if self._control.is_control(ino):

@@ -1,9 +1,9 @@
 """Reading a folder: offsets that stay good while entries come and go.
 
 The difficulty: the kernel reads a folder in small buffers, may come back with any offset it was ever given, and
-takes each accepted entry of a ``readdirplus`` for a lookup. So offsets are positions in the handle's own
-append-only listing, behind a fixed number of places for ``.``, ``..`` and the control files; and an entry is
-referenced only once it was accepted.
+takes each accepted entry of a ``readdirplus`` for a lookup, unless the call fails: then it saw none of them. So
+offsets are positions in the handle's own append-only listing, behind a fixed number of places for ``.``, ``..`` and
+the control files; an entry is referenced only once it was accepted, and a call that fails takes its references back.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.cache.metadata import MetadataCache
-from fuse4dbricks.entry import Entry, Kind
-from fuse4dbricks.errors import NotFound
+from fuse4dbricks.entry import Entry
+from fuse4dbricks.errors import NotFound, RemoteError
 from fuse4dbricks.tokens import Viewer
 from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.handles import OpenFolder
@@ -51,20 +52,48 @@ class FolderReader:
         node, listing = handle.node, handle.listing
         assert node is not None  # control folders end above
         assert listing is not None
-        left = self._metadata.listing_freshness_left(listing)
         first_place = 2 + len(handle.names)
+        accepted: list[Node] = []
+        try:
+            await self._report_remote(viewer, node, listing, first_place, start, reply, accepted)
+        except BaseException as error:
+            if isinstance(error, RemoteError) and (accepted or start < first_place):
+                return  # what there is goes out; the kernel comes back for the rest, and then hears of it
+            for taken_back in accepted:
+                self._inodes.forget(taken_back.ino, 1)
+            raise
+
+    async def _report_remote(
+        self,
+        viewer: Viewer,
+        parent: Node,
+        listing: Listing,
+        first_place: int,
+        start: int,
+        reply: Reply,
+        accepted: list[Node],
+    ) -> None:
         position = max(0, start - first_place)
         has_replied = start < first_place
         while True:
             while position < len(listing.entries):
-                entry = listing.entries[position]
-                accepted = await self._report_one(
-                    viewer, node, entry, left, first_place + position + 1, reply
-                )
-                if not accepted:
-                    return
-                has_replied = True
+                entry, left = listing.entries[position], self._metadata.listing_freshness_left(listing)
+                if self._metadata.is_doubtful(listing, entry):
+                    if has_replied:
+                        return  # one call to the workspace for each call of the kernel
+                    found = await self._resolve(viewer, parent, entry)
+                else:
+                    found = entry, left
                 position += 1
+                if found is None:
+                    continue
+                node = self._inodes.find(parent, found[0])
+                if not reply(node.name.encode(), self._attributes_of(node, found[1]), first_place + position):
+                    self._inodes.settle(node)
+                    return
+                node.lookups += 1
+                accepted.append(node)
+                has_replied = True
             if listing.is_complete:
                 return
             if has_replied:
@@ -73,22 +102,14 @@ class FolderReader:
                 return
             await self._metadata.extend(viewer, listing)
 
-    async def _report_one(
-        self, viewer: Viewer, parent: Node, entry: Entry, left: float, next_offset: int, reply: Reply
-    ) -> bool:
-        if entry.kind is Kind.FILE and entry.version is None:
-            try:
-                known = await self._metadata.resolve_entry(viewer, parent.path.child(entry.name))
-            except NotFound:
-                return True  # deleted since it was listed
-            assert known.entry is not None  # resolve raises NotFound instead
-            entry = known.entry
-        node = self._inodes.find(parent, entry)
-        if reply(entry.name.encode(), self._attributes_of(node, left), next_offset):
-            node.lookups += 1
-            return True
-        self._inodes.settle(node)
-        return False
+    async def _resolve(self, viewer: Viewer, parent: Node, entry: Entry) -> tuple[Entry, float] | None:
+        """A doubtful entry as it is now, and for how long; None when it was deleted since it was listed."""
+        try:
+            known = await self._metadata.resolve_entry(viewer, parent.path.child(entry.name))
+        except NotFound:
+            return None
+        assert known.entry is not None  # resolve raises NotFound instead
+        return known.entry, self._metadata.freshness_left(known)
 
     def _fixed(self, handle: OpenFolder) -> list[tuple[str, Attributes]]:
         if handle.node is None:

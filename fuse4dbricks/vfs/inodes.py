@@ -120,8 +120,10 @@ class InodeTable:
         ino = derived_ino(parent.ino, entry)
         while (node := self._nodes.get(ino)) is not None:
             if node.shows(parent, entry):
+                node.mtime = entry.mtime
                 return node
-            ino += 1  # two live nodes with one number: the later one takes the next
+            # Two live nodes with one number: the later one takes the next.
+            ino = ino + 1 if ino < _INO_MASK else FIRST_DERIVED_INO
         node = Node(ino, parent, entry)
         self._nodes[ino] = node
         parent.holds += 1  # a child holds its parent, whose path it needs
