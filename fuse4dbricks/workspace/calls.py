@@ -31,8 +31,8 @@ from fuse4dbricks.workspace.replies import VIOLATION_TRIES, failure_of, is_page
 from fuse4dbricks.workspace.retry import Budget, Patience, Setback, persist
 from fuse4dbricks.workspace.wire import decode_json
 
-#: A page of 1,000 entries with 255-character names has about 2 MB.
-MAX_JSON = 64 * MIB
+#: A page of 1,000 files with the longest names has about 2 MB, one of 10,000 volumes 10 MB.
+MAX_JSON = 32 * MIB
 MAX_ERROR_BODY = 64 * KIB
 #: A Date header further than this from our clock is not believed.
 SANE_SKEW = 86400.0

@@ -276,7 +276,7 @@ class CallLimiter:
 
     def _eligible(self) -> Iterator[_Waiter]:
         for urgency, queue in self._queues.items():
-            rooms = {lane: self._has_room(lane, urgency) for lane in Lane}
+            rooms = {lane: self._has_room(lane, urgency) for lane in Lane} if queue else {}
             yield from (waiter for waiter in queue if rooms[waiter.lane])
 
     def _has_room(self, lane: Lane, urgency: Urgency) -> bool:

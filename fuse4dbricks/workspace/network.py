@@ -18,6 +18,7 @@ from fuse4dbricks.errors import (
     ProtocolViolation,
     RemoteError,
     RequestRejected,
+    ServerFailure,
     Unreachable,
 )
 from fuse4dbricks.workspace.replies import VIOLATION_TRIES
@@ -106,7 +107,8 @@ def _unreachable(text: str, tries: int) -> Setback:
 
 
 def _lost(text: str) -> Setback:
-    return Setback(Unreachable(text), reason="lost", tries=LOST_TRIES)
+    # There was a connection, so the host is reachable: one call that always breaks must not pass for an outage.
+    return Setback(ServerFailure(text), reason="lost", tries=LOST_TRIES)
 
 
 def _violation(text: str) -> Setback:
