@@ -16,6 +16,7 @@ from fuse4dbricks.index.records import ChunkRow, NewChunk, Totals, Victim, Victi
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.units import MIB
+from tests.support.indexes import HandClock
 from tests.support.labels import CHUNK_SIZE, PATH, label
 
 Key = tuple[RemotePath, Version, int]
@@ -29,28 +30,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @dataclass
-class SteppedClock:
-    """Both clocks, moved by hand."""
-
-    now: float = 1000.0
-    unix: float = 1_700_000_000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.unix
-
-    def step(self, seconds: float) -> None:
-        self.now += seconds
-        self.unix += seconds
-
-
-@dataclass
 class DictRows:
     """``Index.chunks``, least recently used first."""
 
-    clock: SteppedClock
+    clock: HandClock
     rows: dict[Key, tuple[ChunkRow, NewChunk]] = field(default_factory=dict)
     used: dict[int, float] = field(default_factory=dict)
     is_busy: bool = False
@@ -142,7 +125,7 @@ class TierRig:
     folder: CacheFolder
     store: ChunkStore
     metrics: Metrics
-    clock: SteppedClock
+    clock: HandClock
     supervisor: Supervisor
     done: list[int] = field(default_factory=list)
     progress: trio.Event = field(default_factory=trio.Event)
@@ -184,7 +167,7 @@ async def tier_rig(
     was_rebuilt: bool = False,
     store_type: type[ChunkStore] = ChunkStore,
 ) -> AsyncIterator[TierRig]:
-    clock = SteppedClock() if rows is None else rows.clock
+    clock = HandClock() if rows is None else rows.clock
     index = DictIndex(rows or DictRows(clock), was_rebuilt)
     metrics = Metrics()
     with CacheFolder.open(folder) as opened:

@@ -35,6 +35,7 @@ class Breaker:
         self._failures = 0
         self._pause = FIRST_PAUSE
         self._retry_at = 0.0
+        self._is_trying = False
 
     @property
     def is_due(self) -> bool:
@@ -48,6 +49,7 @@ class Breaker:
         if not self.is_due:
             return False
         self._retry_at = self._clock.monotonic() + self._pause
+        self._is_trying = True
         return True
 
     def succeeded(self) -> None:
@@ -61,20 +63,25 @@ class Breaker:
     def failed(self, why: str, *, at_once: bool = False) -> None:
         """The disk failed; ``at_once`` where there is no point in waiting for it to happen again."""
         self._failures += 1
-        if not self.is_closed:
+        if self.is_closed:
+            if at_once or self._failures >= FAILURES:
+                self._open(why)
+        elif self._is_trying:
+            # Not for those who were under way already when it opened: ten of them would make the pause a minute.
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        elif at_once or self._failures >= FAILURES:
-            self.is_closed = False
-            logger.warning(
-                "the cache folder is not used for %s for now (next try in %s); the mount goes on without: %s",
-                self._purpose,
-                format_seconds(self._pause),
-                why,
-                extra={"rate_limit": 60},
-            )
-        else:
-            return
+            self._is_trying = False
+            self._retry_at = self._clock.monotonic() + self._pause
+
+    def _open(self, why: str) -> None:
+        self.is_closed = self._is_trying = False
         self._retry_at = self._clock.monotonic() + self._pause
+        logger.warning(
+            "the cache folder is not used for %s for now (next try in %s); the mount goes on without: %s",
+            self._purpose,
+            format_seconds(self._pause),
+            why,
+            extra={"rate_limit": 60},
+        )
 
     def retry_now(self) -> None:
         """What made it fail may be over: the next caller may try."""

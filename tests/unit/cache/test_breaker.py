@@ -3,16 +3,16 @@ import logging
 import pytest
 
 from fuse4dbricks.cache.storing.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
-from tests.support.chunkrows import SteppedClock
+from tests.support.indexes import HandClock
 
 
 @pytest.fixture
-def clock() -> SteppedClock:
-    return SteppedClock()
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
-def breaker(clock: SteppedClock) -> Breaker:
+def breaker(clock: HandClock) -> Breaker:
     return Breaker("reading", clock)
 
 
@@ -47,7 +47,7 @@ def answers(breaker: Breaker) -> list[bool]:
     return [breaker.is_due, breaker.allows(), breaker.allows()]
 
 
-def test_one_caller_per_pause_tries_and_the_pauses_grow(breaker: Breaker, clock: SteppedClock) -> None:
+def test_one_caller_per_pause_tries_and_the_pauses_grow(breaker: Breaker, clock: HandClock) -> None:
     breaker.failed("dead", at_once=True)
     pause = FIRST_PAUSE
     for _ in range(8):
@@ -60,8 +60,17 @@ def test_one_caller_per_pause_tries_and_the_pauses_grow(breaker: Breaker, clock:
     assert pause == LONGEST_PAUSE
 
 
+def test_those_who_were_under_way_when_it_opened_do_not_lengthen_the_pause(
+    breaker: Breaker, clock: HandClock
+) -> None:
+    for _ in range(10):
+        breaker.failed("no answer", at_once=True)
+    clock.step(FIRST_PAUSE)
+    assert answers(breaker) == [True, True, False]
+
+
 def test_a_try_whose_outcome_is_never_known_is_followed_by_another(
-    breaker: Breaker, clock: SteppedClock
+    breaker: Breaker, clock: HandClock
 ) -> None:
     breaker.failed("dead", at_once=True)
     for _ in range(3):
@@ -70,7 +79,7 @@ def test_a_try_whose_outcome_is_never_known_is_followed_by_another(
 
 
 def test_success_closes_it_and_the_next_pause_is_short_again(
-    breaker: Breaker, clock: SteppedClock, caplog: pytest.LogCaptureFixture
+    breaker: Breaker, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     breaker.failed("dead", at_once=True)

@@ -13,14 +13,15 @@ from fuse4dbricks.cache.storing.breaker import Breaker
 from fuse4dbricks.cache.storing.calls import DiskCalls
 from fuse4dbricks.errors import CacheError, ChunkUnusable
 from fuse4dbricks.telemetry.metrics import Metrics
-from tests.support.chunkrows import SteppedClock, until
+from tests.support.chunkrows import until
+from tests.support.indexes import HandClock
 
 DEADLINE = 5.0
 
 
 @dataclass
 class Rig:
-    clock: SteppedClock = field(default_factory=SteppedClock)
+    clock: HandClock = field(default_factory=HandClock)
     metrics: Metrics = field(default_factory=Metrics)
     device: threading.Event = field(default_factory=threading.Event)
     hanging: int = 0

@@ -14,7 +14,8 @@ import trio.testing
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.chunks import ChunkLabel, ChunkStore
 from fuse4dbricks.units import MIB
-from tests.support.chunkrows import FILE, DictRows, SteppedClock, TierRig, payload_of, tier_rig, until
+from tests.support.chunkrows import FILE, DictRows, TierRig, payload_of, tier_rig, until
+from tests.support.indexes import HandClock
 from tests.support.labels import CHUNK_SIZE, PATH, chunk_file, label
 
 
@@ -229,7 +230,7 @@ async def test_a_chunk_that_goes_while_a_reader_opens_it_is_a_miss_and_no_damage
 
 
 async def test_chunks_of_a_former_chunk_size_are_dropped_not_misread(tmp_path: Path) -> None:
-    rows = DictRows(SteppedClock())
+    rows = DictRows(HandClock())
     async with tier_rig(tmp_path / "cache", rows=rows) as rig:
         await rig.store_chunks(0, 1)
     for key, (row, new) in list(rows.rows.items()):
@@ -419,7 +420,7 @@ async def test_age_is_a_limit_and_a_clock_that_jumps_is_not_believed_at_once(
 
 async def test_the_disks_free_space_is_a_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the disk has free, ask for more: nothing is stored, and the oldest tenth goes per look."""
-    rows = DictRows(SteppedClock())
+    rows = DictRows(HandClock())
     async with tier_rig(tmp_path / "cache", rows=rows) as rig:
         await rig.store_chunks(*range(10))
     free_for_ever = DiskLimits(64 * MIB, min_free_bytes=1 << 60)
@@ -439,7 +440,7 @@ async def test_the_disks_free_space_is_a_limit(tmp_path: Path, caplog: pytest.Lo
 
 
 async def test_leftovers_and_orphans_go_and_chunks_with_rows_stay(tmp_path: Path) -> None:
-    rows = DictRows(SteppedClock())
+    rows = DictRows(HandClock())
     async with tier_rig(tmp_path / "cache", rows=rows) as rig:
         await rig.store_chunks(*range(10))
         (rig.folder.path / "tmp" / f"{'0' * 16}-1.tmp").write_bytes(b"half")

@@ -8,7 +8,8 @@ from fuse4dbricks.cache.storing.known import STRETCH, KnownChunks
 from fuse4dbricks.entry import Version
 from fuse4dbricks.index.records import ChunkRow, NewChunk
 from fuse4dbricks.paths import RemotePath
-from tests.support.chunkrows import DictRows, SteppedClock
+from tests.support.chunkrows import DictRows
+from tests.support.indexes import HandClock
 from tests.support.labels import PATH
 
 SIZE = 10
@@ -17,7 +18,7 @@ LONG = Version(size=3 * STRETCH * SIZE - 4, last_modified=1)
 
 @pytest.fixture
 def rows() -> DictRows:
-    return DictRows(SteppedClock())
+    return DictRows(HandClock())
 
 
 @pytest.fixture

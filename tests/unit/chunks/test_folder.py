@@ -3,7 +3,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 from fuse4dbricks.chunks import CacheFolder, ChunkStore
 from fuse4dbricks.errors import CacheError, CacheFolderError
 from tests.support.labels import label
+from tests.support.users import acting_as_nobody
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make things that belong to others")
-NOBODY = 65534
 
 
 def mode(path: Path) -> int:
@@ -23,17 +22,8 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def as_nobody() -> Iterator[Path]:
-    """A folder of ``nobody``, while the process acts as that user."""
-    with tempfile.TemporaryDirectory() as name:
-        if os.geteuid() != 0:
-            yield Path(name)
-            return
-        os.chown(name, NOBODY, NOBODY)
-        os.seteuid(NOBODY)
-        try:
-            yield Path(name)
-        finally:
-            os.seteuid(0)
+    with acting_as_nobody() as folder:
+        yield folder
 
 
 def refusal(path: Path, mountpoint: Path | None = None) -> str:
