@@ -121,7 +121,7 @@ class MountConfig:
     clear_cache: bool = _option(False, "Empty the disk cache before mounting.")
     ram_cache_mb: int = _option(512, "Size limit of the RAM cache in MiB.", low=16, high=1_048_576)
     chunk_size_kb: int = _option(
-        1024, "Unit of storage in KiB: a power of two. A change empties nothing, old chunks age out.",
+        1024, "Unit of storage in KiB, a power of two; what is stored in another is fetched anew.",
         low=64, high=16_384,
     )  # fmt: skip
 

@@ -71,6 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _wants_debug(arguments: Sequence[str]) -> bool:
+    """The same answer as the flag's own parsing, which may be what failed."""
+    variable = os.environ.get("FUSE4DBRICKS_DEBUG", "")
+    return "--debug" in arguments or variable.lower() in {"1", "true", "t", "yes", "y", "on"}
+
+
 def _usage_line(error: click.ClickException) -> str:
     line = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None

@@ -6,12 +6,16 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import Field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fuse4dbricks import __version__
 from fuse4dbricks.cli.main import commands, main
+from fuse4dbricks.cli.mount import mount
+from fuse4dbricks.config import MountConfig, flag_of, option_fields
 
 URL = "https://adb-1.azuredatabricks.net"
 
@@ -148,6 +152,43 @@ def test_every_flag_comes_from_the_environment_too(
     assert "--permission-ttl-sec must be between" in inside(capsys, mnt).line
     monkeypatch.setenv("FUSE4DBRICKS_PERMISSION_TTL_SEC", "soon")
     assert "soon" in inside(capsys, mnt).line
+
+
+SAMPLES = {"bool": "yes", "int": "128", "float": "1.5", "Path": "/somewhere"}
+
+
+@pytest.mark.parametrize("option", list(option_fields()), ids=lambda option: option.name)
+def test_each_flag_has_its_variable(monkeypatch: pytest.MonkeyPatch, mnt: Path, option: Field[Any]) -> None:
+    given = next(kind for kind in SAMPLES if kind in str(option.type))
+    sample = "0440" if option.name.endswith("_mode") else SAMPLES[given]
+    monkeypatch.setenv(f"FUSE4DBRICKS_{option.name.upper()}", sample)
+    from_variable = mount.make_context("mount", ["--workspace", URL, str(mnt)]).params
+    monkeypatch.delenv(f"FUSE4DBRICKS_{option.name.upper()}")
+    words = [flag_of(option.name)] + ([] if given == "bool" else [sample])
+    from_flag = mount.make_context("mount", ["--workspace", URL, str(mnt), *words]).params
+    untouched = mount.make_context("mount", ["--workspace", URL, str(mnt)]).params
+    assert from_variable == from_flag != untouched
+    del from_flag["mountpoint"], from_flag["workspace"]
+    MountConfig(mountpoint=mnt, workspace=URL, **from_flag)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_bug_is_one_line_unless_asked_for_more(mnt: Path, debug: bool) -> None:
+    code = (
+        "import sys\nimport fuse4dbricks.app.mount as app\nfrom fuse4dbricks.cli.main import main\n"
+        "async def run_mount(config, *, on_ready):\n"
+        "    raise ExceptionGroup('two', [KeyError('Bearer canary-0123456789'), ValueError('x')])\n"
+        "app.run_mount = run_mount\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["--workspace", URL, str(mnt), *(["--debug"] if debug else [])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "(KeyError, ValueError)" in done.stderr.splitlines()[-1]
+    assert ("Traceback" in done.stderr) is debug
+    assert ("--debug" in done.stderr.splitlines()[-1]) is not debug
+    assert "canary" not in done.stderr
 
 
 @pytest.mark.parametrize("token", ["dapi canary", "canary\x7f", "canary" * 2000, "dapi-canary\nX-Evil: 1"])
