@@ -34,7 +34,7 @@ TRANSPORT_ERRORS = (
     trio.ClosedResourceError,
 )
 
-CONNECT_TRIES = 4
+CONNECT_TRIES = 5
 LOST_TRIES = 4
 TIMEOUT_TRIES = 3
 

@@ -25,8 +25,7 @@ logger = logging.getLogger("fuse4dbricks.workspace")
 
 T = TypeVar("T")
 
-#: First pause and longest pause of our own back-off, in seconds; it doubles between them.
-FIRST_PAUSE = 0.2
+#: Our own back-off doubles from :attr:`Patience.first_pause` up to this, in seconds.
 LONGEST_PAUSE = 4.0
 #: A retry that would leave less than this for the attempt itself is not worth the wait.
 LAST_TRY = 0.5
@@ -43,6 +42,7 @@ class Patience:
         total: of a call with all its queueing, attempts and pauses; for a streamed body, of the time without
             progress.
         min_rate: bytes per second that a body must bring on average; a slow-loris server stays under it.
+        first_pause: before the second attempt, where the service does not say how long.
     """
 
     connect: float = 10.0
@@ -50,6 +50,7 @@ class Patience:
     stall: float = 10.0
     total: float = 25.0
     min_rate: int = 1024
+    first_pause: float = 0.1
 
 
 class Setback(Exception):
@@ -115,7 +116,7 @@ class Budget:
         await trio.sleep(pause)
 
     def _pause_after(self, setback: Setback) -> float:
-        own = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._failures - 1))
+        own = min(LONGEST_PAUSE, self.patience.first_pause * 2.0 ** (self._failures - 1))
         # Jitter keeps those who failed together from coming back together.
         jittered = own * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         if setback.retry_after is None:

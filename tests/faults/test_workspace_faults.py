@@ -52,7 +52,7 @@ MODIFIED = 1_721_302_400
 GET = "fs.files.get"
 LIST = "fs.directories.list"
 #: A thousandth of a person's patience; the minimum rate is what a drip of a byte per 50 ms is far below.
-HASTY = Patience(connect=1.0, response=0.5, stall=0.3, total=3.0, min_rate=10_000)
+HASTY = Patience(connect=1.0, response=0.4, stall=0.3, total=2.0, min_rate=10_000, first_pause=0.01)
 
 
 def put(server: Served, content: bytes = CONTENT, modified: float = MODIFIED) -> None:
@@ -453,7 +453,7 @@ async def test_a_black_hole() -> None:
         hole.bind(("127.0.0.1", 0))
         hole.listen(0)
         url = f"https://127.0.0.1:{hole.getsockname()[1]}"
-        patience = Patience(connect=0.2, response=0.5, total=1.5)
+        patience = Patience(connect=0.1, response=0.5, total=1.5, first_pause=0.01)
         async with Workspace.at(url, clock=SystemClock(), metrics=Metrics(), patience=patience) as workspace:
             with pytest.raises(Unreachable):
                 await workspace.identity.fetch_principal(Token("dapi0"))
