@@ -203,9 +203,7 @@ class Access:
         return principal
 
     async def _fetch_principal(self, token: Token) -> Principal:
-        outage = self._connectivity.get_outage()
-        if outage is not None:
-            raise outage
+        self._connectivity.raise_if_down()
         try:
             principal = await self._identity.fetch_principal(token)
         except RemoteError as error:
@@ -250,9 +248,7 @@ class Access:
         if refusal is not None:
             raise refusal
         try:
-            outage = self._connectivity.get_outage()
-            if outage is not None:
-                raise outage
+            self._connectivity.raise_if_down()
             await self._probe_flights.join((viewer.token, volume), lambda: self._prove(viewer, volume))
         except RemoteError as error:
             if not (is_outage(error) and self._is_within_grace(viewer, volume)):

@@ -92,6 +92,11 @@ class Entry:
     mtime: float | None = None
 
     @property
+    def needs_head(self) -> bool:
+        """Whether it is a file that was listed without size or time."""
+        return self.kind is Kind.FILE and self.version is None
+
+    @property
     def size(self) -> int:
         """Bytes; 0 for folders."""
         return self.version.size if self.version is not None else 0

@@ -42,6 +42,16 @@ class Connectivity:
         # A new one each time: an exception that is raised a thousand times keeps a thousand tracebacks.
         return NotAsked(self._message) if self._clock.monotonic() < self._down_until else None
 
+    def raise_if_down(self) -> None:
+        """Return when it is worth trying.
+
+        Raises:
+            NotAsked: the outage still holds.
+        """
+        outage = self.get_outage()
+        if outage is not None:
+            raise outage
+
     def note_answer(self) -> None:
         """The workspace answered, whatever it said."""
         if self._is_down:

@@ -68,6 +68,10 @@ class Listing:
         position = self._by_name.get(name)
         return None if position is None else self.entries[position]
 
+    def is_doubtful(self, entry: Entry) -> bool:
+        """Whether a listed entry has to be asked for by itself before it is shown."""
+        return entry.needs_head or entry.name in self.distrusted
+
     def add_page(self, entries: Iterable[Entry], *, next_token: str | None) -> None:
         """Append a page.
 

@@ -219,10 +219,10 @@ class Filesystem:
 
     async def _open_listing(self, viewer: Viewer, path: RemotePath) -> Listing:
         if not path.in_volume or self._access.get_grant(viewer, path.volume):
-            return await self._metadata.open_listing(viewer, path)
-        if self._metadata.has_listed(viewer, path):
+            return await self._metadata.listings.open(viewer, path)
+        if self._metadata.listings.has_seen(viewer, path):
             await self._require(viewer, path.volume)
-        listing = await self._metadata.open_listing(viewer, path)
+        listing = await self._metadata.listings.open(viewer, path)
         await self._require(viewer, path.volume)
         return listing
 
@@ -237,8 +237,8 @@ class Filesystem:
             return
         viewer = await self._viewer(handle.uid)
         await self._admit(viewer, handle.node.path)
-        if start == 0 and not self._metadata.is_listing_fresh(handle.listing):
-            handle.listing = await self._metadata.open_listing(viewer, handle.node.path)
+        if start == 0 and not self._metadata.listings.is_fresh(handle.listing):
+            handle.listing = await self._metadata.listings.open(viewer, handle.node.path)
         await self._folders.report(viewer, handle, start, reply)
 
     def releasedir(self, number: int) -> None:
@@ -307,9 +307,7 @@ class Filesystem:
 
     async def _reading_viewer(self, uid: int, path: RemotePath) -> Viewer:
         """In whose name bytes are fetched for a handle; fails at once while the workspace is out of reach."""
-        outage = self._connectivity.get_outage()
-        if outage is not None:
-            raise outage
+        self._connectivity.raise_if_down()
         viewer = await self._viewer(uid)
         await self._admit(viewer, path)
         return viewer
@@ -352,7 +350,7 @@ class Filesystem:
         except NotFound:
             # The probe proves nothing of a volume that was emptied: its root may answer 404 (databricks-api 1.2).
             # Reading that folder asks Unity Catalog, too, whose word it is whether there is such a volume.
-            await self._metadata.refetch_listing(viewer, volume)
+            await self._metadata.listings.refetch(viewer, volume)
             await self._access.require(viewer, volume)
 
     def _folder(self, ino: int) -> Node:

@@ -77,8 +77,8 @@ class FolderReader:
         has_replied = start < first_place
         while True:
             while position < len(listing.entries):
-                entry, left = listing.entries[position], self._metadata.listing_freshness_left(listing)
-                if self._metadata.is_doubtful(listing, entry):
+                entry, left = listing.entries[position], self._metadata.listings.get_freshness_left(listing)
+                if listing.is_doubtful(entry):
                     if has_replied:
                         return  # one call to the workspace for each call of the kernel
                     found = await self._resolve(viewer, parent, entry)
@@ -98,9 +98,9 @@ class FolderReader:
                 return
             if has_replied:
                 # What there is goes out now; the next page is on its way when the kernel comes back.
-                self._metadata.extend_ahead(viewer, listing)
+                self._metadata.listings.extend_ahead(viewer, listing)
                 return
-            await self._metadata.extend(viewer, listing)
+            await self._metadata.listings.extend(viewer, listing)
 
     async def _resolve(self, viewer: Viewer, parent: Node, entry: Entry) -> tuple[Entry, float] | None:
         """A doubtful entry as it is now, and for how long; None when it was deleted since it was listed."""
