@@ -29,6 +29,7 @@ class Chunk:
         length: bytes it will have; the last one of a file is short.
         filled: bytes that are there, from the start of the chunk.
         extent: the remote read that fills it; None once complete, and for a chunk that comes from disk.
+        claims: reads under way that will need it, now or after the chunks before it.
         is_read: somebody was given bytes of it.
         is_publishing: the disk tier is still writing it, so it must stay findable.
     """
@@ -38,6 +39,7 @@ class Chunk:
         "_error",
         "_needs",
         "_view",
+        "claims",
         "extent",
         "filled",
         "index",
@@ -51,6 +53,7 @@ class Chunk:
         self.length = length
         self.filled = 0
         self.extent = extent
+        self.claims = 0
         self.is_read = False
         self.is_publishing = False
         self._view = _NOTHING
@@ -62,6 +65,11 @@ class Chunk:
     def is_complete(self) -> bool:
         """Whether every byte is there."""
         return self.filled == self.length
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a read needs it that is under way."""
+        return self.claims > 0 or bool(self._needs)
 
     @property
     def waiters(self) -> int:

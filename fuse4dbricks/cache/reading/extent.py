@@ -2,8 +2,8 @@
 
 The difficulty: the reader who asked may seek away, be interrupted or lose his token while others have come to
 need the same bytes; and what nobody needs any more still occupies one of eight connections. So an extent
-belongs to no reader. Handles that have an interest are its ``fans``, tasks that sleep for its bytes are counted
-by its chunks; when both are gone it is *cut*: before the first byte of a chunk at once, else after the chunk
+belongs to no reader. Handles that have an interest are its ``fans``, reads under way are counted by the chunks
+that they need; when both are gone it is *cut*: before the first byte of a chunk at once, else after the chunk
 that is arriving, because closing the connection costs a new TLS handshake and the chunk is nearly there.
 """
 
@@ -100,7 +100,7 @@ class Extent:
 
     def cut_if_useless(self) -> None:
         """Stop early when no handle and no task wants what is still to come."""
-        if self.fans or any(chunk.waiters for chunk in self.chunks):
+        if self.fans or any(chunk.is_wanted for chunk in self.chunks):
             return
         keep = 1 if self.chunks and self.chunks[0].filled else 0
         if len(self.chunks) == keep:

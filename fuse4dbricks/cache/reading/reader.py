@@ -8,6 +8,8 @@ after every wait, until it has the bytes or an error that is its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fuse4dbricks.cache.reading.chunk import Chunk
@@ -89,10 +91,11 @@ class FileReader:
         # What this read waits for goes out before what it makes worth fetching ahead.
         self._demand(first, last + 1)
         self._look_ahead()
-        pieces = [
-            await self._read_piece(index, max(offset - index * size, 0), min(stop - index * size, size))
-            for index in range(first, last + 1)
-        ]
+        with self._claimed(range(first, last + 1)):
+            pieces = [
+                await self._read_piece(index, max(offset - index * size, 0), min(stop - index * size, size))
+                for index in range(first, last + 1)
+            ]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:
@@ -131,6 +134,20 @@ class FileReader:
             offset += until - start
         return b"".join(pieces)
 
+    @contextmanager
+    def _claimed(self, span: range) -> Iterator[None]:
+        """Keep what is arriving of ``span`` from being cut, even if another read moves the handle elsewhere."""
+        chunks = [chunk for index in span if (chunk := self._content.chunks.get(index)) is not None]
+        for chunk in chunks:
+            chunk.claims += 1
+        try:
+            yield
+        finally:
+            for chunk in chunks:
+                chunk.claims -= 1
+                if chunk.extent is not None:
+                    chunk.extent.cut_if_useless()
+
     async def _read_piece(self, index: int, start: int, stop: int) -> ReadBuffer:
         """Bytes of one chunk, whatever it takes."""
         while True:
@@ -168,9 +185,6 @@ class FileReader:
             if await self._is_refused_too(extent):
                 raise
             return False
-        finally:
-            if extent is not None:
-                extent.cut_if_useless()
         return True
 
     async def _is_refused_too(self, extent: Extent | None) -> bool:

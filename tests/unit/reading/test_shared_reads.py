@@ -133,6 +133,7 @@ async def test_who_waited_for_a_fetch_keeps_it_alive_when_its_leader_leaves() ->
             nursery.start_soon(outcomes.read, leader, 10 * CHUNK, 3 * CHUNK)
             await wait_all_tasks_blocked()
             nursery.start_soon(outcomes.read, follower, 10 * CHUNK, 8)
+            await wait_all_tasks_blocked()
             await rig.source.allow(1)
             leader.close()
             await rig.source.allow(11)
