@@ -178,12 +178,28 @@ async def test_a_full_disk_costs_the_cache_and_no_read_and_is_used_again_when_it
         assert await read_all(rig, range(4)) == (16, 0)  # what is there is read
         assert (await read_all(rig, range(4, 40)))[0] == 0  # what is not comes from the workspace
         assert rig.metrics.get("disk.refused") > 0
-        assert len([row for row in caplog.records if "for writing" in row.getMessage()]) == 1
+        said = [row.getMessage() for row in caplog.records if "disk is full" in row.getMessage()]
+        assert len(said) == 1
         ballast.unlink()
         for _ in range(10):
             clock.step(61)
             await read_all(rig, range(4, 40))
         assert (await read_all(rig, range(4, 40)))[0] > 0
+
+
+async def test_where_the_disk_is_the_limit_new_chunks_replace_old_ones_and_the_margin_stays_free(
+    small_disk: Path,
+) -> None:
+    limits = DiskLimits(64 * MIB, min_free_bytes=MIB)
+    lowest = 6 * MIB
+    async with storage_rig(small_disk / "cache", limits=limits) as rig:
+        for number in range(100):
+            await rig.read_file(number)
+            lowest = min(lowest, rig.folder.free_bytes()[0])
+        assert rig.metrics.get("disk.published") == 400
+        assert rig.metrics.get("disk.evicted", reason="space") > 80
+        assert MIB <= lowest < 2 * MIB
+        assert await read_all(rig, range(90, 100)) == (40, 0)
 
 
 @pytest.mark.parametrize("bits", [0o500, 0o000])
@@ -390,7 +406,7 @@ async def test_a_cache_smaller_than_what_is_read_is_never_wrong_and_never_too_bi
         async def reader(seed: int) -> None:
             nonlocal highest
             rng = random.Random(seed)
-            for _ in range(20):
+            for _ in range(6):
                 number = rng.randrange(100)
                 path, version = VOLUME.child(f"{number}.bin"), version_of(number)
                 rig.tier.hold(path, version)

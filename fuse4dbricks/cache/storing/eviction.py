@@ -33,8 +33,11 @@ BATCH = 256
 #: Seconds between looks at the disk's free space.
 TICK = 30.0
 
-#: Others' data may fill the disk for a minute only: per tick no more than this part of the cache gives way to it.
-SPACE_STEP = 0.1
+#: Others may fill the disk for a minute only: per tick no more than this part of the cache gives way to them.
+YIELD_STEP = 0.1
+
+#: More than a writer needs is freed at once, so that the next ones need not wait: this part of the cache.
+SLACK = 0.02
 
 #: Chunks stored between looks at the space that the index takes: its log grows by some 10 KiB with each.
 RECOUNT = 16
@@ -81,6 +84,8 @@ class Eviction:
         self._asked = trio.Event()
         self._pass_over = trio.Event()
         self._barren_until = 0.0
+        self._yield_at = 0.0
+        self._is_tight = False
         self._stored = 0
         self._age_seen: tuple[float, float] | None = None
 
@@ -137,21 +142,53 @@ class Eviction:
         if not scene.breaker.is_due:
             return
         self._stored = 0
-        scene.room.overhead = await scene.calls.run(scene.folder.overhead_bytes)
-        excess = scene.room.excess
-        if excess > 0 and await self._evict("size", excess) < excess:
-            self._barren_until = scene.clock.monotonic() + BARREN
-        await self._free_space()
+        await self._look(scene.room)
+        if scene.room.excess > 0:
+            await self._replace("size", scene.room.excess)
+        if scene.room.shortage > 0:
+            slack = int(scene.rows.get_totals().bytes * SLACK)
+            await self._replace("space", scene.room.shortage + slack)
+        await self._yield_space(scene.room)
+        self._note_tightness(scene.room)
         await self._expire()
 
-    async def _free_space(self) -> None:
+    async def _look(self, room: Room) -> None:
+        """Measure what others change: the index's size, and what the disk has to spare."""
         scene = self._scene
+        room.overhead = await scene.calls.run(scene.folder.overhead_bytes)
         free, total = await scene.calls.run(scene.folder.free_bytes)
-        missing = scene.limits.get_margin(total) - free
-        if missing > 0:
-            step = max(int(scene.rows.get_totals().bytes * SPACE_STEP), 1)
-            if await self._evict("space", min(missing, step)):
-                scene.on_space()
+        room.spare = free - scene.limits.get_margin(total) - room.reserved
+
+    async def _replace(self, reason: str, amount: int) -> None:
+        """Make room for new chunks; where that is fruitless, the next ones are not made to wait for it."""
+        if await self._evict(reason, amount) < amount:
+            self._barren_until = self._scene.clock.monotonic() + BARREN
+        self._scene.on_space()
+
+    async def _yield_space(self, room: Room) -> None:
+        """Give way to others who fill the disk: slowly, for they may be gone in a minute."""
+        scene, now = self._scene, self._scene.clock.monotonic()
+        if room.spare >= 0:
+            return
+        if now >= self._yield_at:
+            self._yield_at = now + TICK
+            step = int(scene.rows.get_totals().bytes * YIELD_STEP) or 1
+            await self._evict("space", min(-room.spare, step))
+        if room.spare >= 0:
+            scene.on_space()
+        else:
+            self._barren_until = now + BARREN
+
+    def _note_tightness(self, room: Room) -> None:
+        """Say once that the disk, not the limit, keeps the cache from storing; and when that is over."""
+        is_tight = room.spare < max(0, room.wanted)
+        if is_tight and not self._is_tight:
+            logger.warning(
+                "the cache folder's disk is full but for what is to stay free: new chunks are not stored"
+            )
+        elif self._is_tight and not is_tight:
+            logger.info("the cache folder's disk has room again")
+        self._is_tight = is_tight
 
     async def _expire(self) -> None:
         scene, max_age = self._scene, self._scene.limits.max_age_seconds
@@ -195,6 +232,7 @@ class Eviction:
         with self._scene.room.parting(size):
             if not await self._scene.removals.unlink([ChunkName(victim.name) for victim in victims]):
                 raise CacheError("their files cannot be deleted")
+        self._scene.room.spare += size
         return size
 
     def _protected(self) -> frozenset[Held]:

@@ -8,6 +8,7 @@ from it; room is reserved before the first byte is written; and what was dropped
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -32,6 +33,8 @@ from fuse4dbricks.index.records import NewChunk
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.units import MIB
+
+logger = logging.getLogger("fuse4dbricks.cache")
 
 #: Payloads that may wait to be written, together; and in number, for tiny ones.
 MAX_QUEUED_BYTES = 64 * MIB
@@ -251,7 +254,10 @@ class Publisher:
     def _finish(self, job: _Job) -> None:
         del self._jobs[job.name]
         self._queued_bytes -= len(job.payload)
-        job.on_done()
+        try:
+            job.on_done()
+        except Exception:  # this may run outside any task, where an exception would end the event loop
+            logger.exception("a reader's callback failed")
         if not self._jobs:
             self._idle.set()
             self._idle = trio.Event()

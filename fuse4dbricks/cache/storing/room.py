@@ -48,6 +48,7 @@ class Room:
         reserved: bytes of chunks being written.
         leaving: bytes of files whose row is gone.
         overhead: bytes of all that is not a chunk; None until somebody has looked.
+        spare: bytes that the file system had beyond the margin, when somebody looked, less what was reserved since.
         wanted: bytes that writers wait for.
     """
 
@@ -57,6 +58,7 @@ class Room:
         self.leaving = 0
         self.overhead: int | None = None
         self.wanted = 0
+        self.spare = 0
         self._get_recorded = get_recorded
 
     @property
@@ -76,14 +78,20 @@ class Room:
             return 0
         return self.used - int(min(self.limit * TARGET_FRACTION, self.limit - self.wanted)) - self.leaving
 
+    @property
+    def shortage(self) -> int:
+        """Bytes to free so that who waits finds spare space; 0 where others have used up the margin itself."""
+        return max(0, self.wanted - self.spare) if self.spare >= 0 else 0
+
     def fits(self, size: int) -> bool:
         """Whether ``size`` more bytes may be written now."""
-        return self.overhead is not None and self.used + size <= self.limit
+        return self.overhead is not None and self.used + size <= self.limit and size <= self.spare
 
     @contextmanager
     def reserving(self, size: int) -> Iterator[None]:
         """Count ``size`` bytes as used, until the row that records them is there."""
         self.reserved += size
+        self.spare -= size
         try:
             yield
         finally:

@@ -4,6 +4,7 @@ from fuse4dbricks.cache.storing.room import DiskLimits, Room
 def room_of(recorded: int, overhead: int | None = 0) -> Room:
     room = Room(1000, lambda: recorded)
     room.overhead = overhead
+    room.spare = 10_000
     return room
 
 
@@ -30,6 +31,20 @@ def test_who_waits_is_made_room_for() -> None:
     assert room.excess == 0
     with room.wanting(100):
         assert room.excess == 40
+
+
+def test_the_disk_may_have_less_to_spare_than_the_limit_allows() -> None:
+    room = room_of(0)
+    room.spare = 100
+    assert room.fits(100)
+    assert not room.fits(101)
+    with room.reserving(60):
+        assert not room.fits(41)
+    assert not room.fits(41)  # it is written now; the next look tells
+    with room.wanting(50):
+        assert room.shortage == 10
+        room.spare = -1000  # others filled the disk: what they took is not for this writer to free
+        assert room.shortage == 0
 
 
 def test_what_is_leaving_already_need_not_leave_again() -> None:
