@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.mounts import LiveMount, mounted, needs_fuse
-from tests.support.places import Place
-from tests.support.workspace import Served, serve, workspace
+from tests.support.places import place, served, shared
+from tests.support.workspace import Served, workspace
 
 __all__ = ["live", "place", "served", "shared", "workspace"]
-
-_numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,26 +19,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.mounted)
             item.add_marker(needs_fuse)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One workspace for a module."""
-    with serve(tmp_path_factory.mktemp("tree")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shared(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMount]:
-    """One mount for a module: a start and an end take a second that a hundred tests do not have."""
-    with mounted(served, tmp_path_factory.mktemp("shared")) as running:
-        yield running
-
-
-@pytest.fixture
-def place(served: Served, shared: LiveMount) -> Place:
-    """A volume of the test's own in the shared mount, of which the mount knows nothing yet."""
-    return Place.make(served, shared.path, f"volume{next(_numbers)}")
 
 
 @pytest.fixture
