@@ -1,31 +1,17 @@
-"""The real client against the local workspace, over real sockets, fault by fault (faults.md N1 to N11).
+"""The real client against the local workspace, over real sockets, fault by fault (faults.md N2 to N6, N9, N11).
 
 Each fault must have been played (``fired``), and its outcome is the right bytes or the error that the design names.
-Time limits are short here, so that running into them costs tenths of a second; that they hold to the figure is
-tested with a mock clock beside the client's unit tests.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import os
-import random
-import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trio
 
-from fuse4dbricks.clock import SystemClock
 from fuse4dbricks.devworkspace import body_effects, effects
-from fuse4dbricks.devworkspace.certificates import make_certificate
 from fuse4dbricks.devworkspace.faults import Effect
-from fuse4dbricks.devworkspace.gates import ConcurrencyGate, QpsGate
-from fuse4dbricks.devworkspace.server import LocalWorkspace
 from fuse4dbricks.entry import Kind, Version
 from fuse4dbricks.errors import (
     DeadlineExceeded,
@@ -36,59 +22,26 @@ from fuse4dbricks.errors import (
     RemoteError,
     ServerFailure,
     Throttled,
-    Unreachable,
     VersionChanged,
 )
 from fuse4dbricks.paths import ROOT, RemotePath
-from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
-from fuse4dbricks.workspace import Limits, Patience, Ticket, Urgency, Workspace
+from fuse4dbricks.workspace import Ticket, Workspace
+from tests.support.wire_client import (
+    CONTENT,
+    FILE,
+    GET,
+    LIST,
+    MODIFIED,
+    VOLUME,
+    client,
+    put,
+    read,
+    server,
+)
 from tests.support.workspace import Served, serve
 
-VOLUME = RemotePath(("main", "sales", "raw"))
-FILE = VOLUME.child("a b?#%.bin")
-CONTENT = random.Random(1).randbytes(300_000)
-MODIFIED = 1_721_302_400
-GET = "fs.files.get"
-LIST = "fs.directories.list"
-#: A thousandth of a person's patience; the minimum rate is what a drip of a byte per 50 ms is far below.
-HASTY = Patience(connect=1.0, response=0.4, stall=0.3, total=2.0, min_rate=10_000, first_pause=0.01)
-
-
-def put(server: Served, content: bytes = CONTENT, modified: float = MODIFIED) -> None:
-    file = server.volume / FILE.name
-    file.write_bytes(content)
-    os.utime(file, (modified, modified))
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Any:
-    with serve(tmp_path / "tree") as running:
-        put(running)
-        yield running
-
-
-@asynccontextmanager
-async def client(
-    server: LocalWorkspace, *, metrics: Metrics | None = None, patience: Patience = HASTY, **options: Any
-) -> AsyncIterator[tuple[Workspace, Token]]:
-    async with Workspace.at(
-        server.url, clock=SystemClock(), metrics=metrics or Metrics(), patience=patience, **options
-    ) as workspace:
-        yield workspace, Token(server.token)
-
-
-async def read(
-    workspace: Workspace,
-    token: Token,
-    start: int = 0,
-    stop: int = len(CONTENT),
-    version: Version | None = None,
-) -> bytes:
-    version = version or Version(len(CONTENT), MODIFIED)
-    async with workspace.files.stream_range(token, FILE, start, stop, version, Ticket()) as pieces:
-        return b"".join([piece async for piece in pieces])
-
+__all__ = ["server"]
 
 # --- the right way first -------------------------------------------------------------------------
 
@@ -319,291 +272,3 @@ async def test_a_redirect_takes_the_token_nowhere(server: Served, tmp_path: Path
             with pytest.raises(ProtocolViolation):
                 await workspace.files.fetch_version(token, FILE)
         assert other.log == []
-
-
-# --- N1: files that change -----------------------------------------------------------------------
-
-
-async def test_a_file_that_changes_between_two_replies_is_never_mixed(server: Served) -> None:
-    other = bytes(len(CONTENT))
-    server.faults.add(effects.Reset(after_bytes=100_000), kind=GET, times=1)
-    got = bytearray()
-
-    async def read_while_it_changes(workspace: Workspace, token: Token) -> None:
-        version = Version(len(CONTENT), MODIFIED)
-        async with workspace.files.stream_range(token, FILE, 0, len(CONTENT), version, Ticket()) as pieces:
-            async for piece in pieces:
-                got.extend(piece)
-                put(server, other, MODIFIED + 60)
-
-    async with client(server) as (workspace, token):
-        with pytest.raises(VersionChanged):
-            await read_while_it_changes(workspace, token)
-        assert bytes(got) == CONTENT[: len(got)]
-        assert len(got) <= 100_000
-        assert await read(workspace, token, version=Version(len(CONTENT), MODIFIED + 60)) == other
-
-
-@pytest.mark.parametrize("content", [CONTENT + b"x", CONTENT[:-1], b""])
-async def test_a_file_of_another_size_is_another_version(server: Served, content: bytes) -> None:
-    put(server, content)
-    async with client(server) as (workspace, token):
-        with pytest.raises(VersionChanged):
-            await read(workspace, token)
-
-
-async def test_a_change_within_the_second_shows_where_there_are_etags(server: Served) -> None:
-    server.behaviour.etag = True
-    async with client(server) as (workspace, token):
-        version = await workspace.files.fetch_version(token, FILE)
-        assert version.etag
-        put(server, bytes(len(CONTENT)), MODIFIED + 0.5)
-        assert (await workspace.files.fetch_version(token, FILE)).last_modified == version.last_modified
-        with pytest.raises(VersionChanged):
-            await read(workspace, token, version=version)
-
-
-# --- N4, N7: many at once ------------------------------------------------------------------------
-
-
-async def test_the_services_limits_are_never_hit(server: Served) -> None:
-    gate = server.faults.add(ConcurrencyGate(10), kind="fs.*")
-    rate = server.faults.add(QpsGate(100), kind="fs.*")
-    server.faults.add(effects.Latency(0.01), kind="fs.*")
-    metrics = Metrics()
-    async with (
-        client(server, metrics=metrics, patience=Patience()) as (workspace, token),
-        trio.open_nursery() as nursery,
-    ):
-        for number in range(250):
-            if number % 3:
-                nursery.start_soon(read, workspace, token, number, number + 1000)
-            else:
-                nursery.start_soon(workspace.files.fetch_page, token, VOLUME)
-    assert gate.fired == rate.fired == 250
-    assert metrics.get("remote.throttled") == 0
-    assert metrics.get("remote.calls") == 250
-    assert server.journal.get_peaks()[GET] <= 8
-
-
-async def test_a_stuck_download_does_not_hold_up_listings(server: Served) -> None:
-    hang = server.faults.add(effects.Hang(), kind=GET)
-    async with client(server, patience=Patience()) as (workspace, token), trio.open_nursery() as nursery:
-        for _ in range(20):
-            nursery.start_soon(read, workspace, token)
-        await until_in_flight(server, 8)
-        assert (await workspace.files.fetch_page(token, VOLUME)).entries
-        hang.remove()
-
-
-async def until_in_flight(server: Served, count: int) -> None:
-    def is_so() -> bool:
-        return server.journal.wait_until(lambda journal: journal.get_in_flight()[GET] == count)
-
-    assert await trio.to_thread.run_sync(is_so)
-
-
-async def test_leaving_a_download_ends_it_for_the_server_too(server: Served) -> None:
-    server.faults.add(body_effects.Bandwidth(200_000), kind=GET)
-    async with client(server, limits=Limits(files_in_flight=1, data_in_flight=1)) as (workspace, token):
-        version = Version(len(CONTENT), MODIFIED)
-        for _ in range(3):
-            async with workspace.files.stream_range(
-                token, FILE, 0, len(CONTENT), version, Ticket()
-            ) as pieces:
-                assert CONTENT.startswith(await anext(pieces))
-            await until_in_flight(server, 0)
-    assert server.journal.get_bytes()[GET] < len(CONTENT)
-
-
-async def test_cancelling_at_random_loses_no_slot_and_no_connection(server: Served) -> None:
-    server.faults.add(body_effects.Bandwidth(5_000_000), kind=GET)
-    dice = random.Random(3)
-    limits = Limits(files_in_flight=4, data_in_flight=3)
-
-    async def impatient(workspace: Workspace, token: Token, seconds: float) -> None:
-        with trio.move_on_after(seconds):
-            await read(workspace, token)
-
-    async with client(server, limits=limits, patience=Patience()) as (workspace, token):
-        async with trio.open_nursery() as nursery:
-            for _ in range(60):
-                nursery.start_soon(impatient, workspace, token, dice.uniform(0, 0.3))
-        async with trio.open_nursery() as nursery:
-            for _ in range(6):
-                nursery.start_soon(read, workspace, token)
-                nursery.start_soon(workspace.files.fetch_page, token, VOLUME)
-
-
-# --- N5, N8: no way there ------------------------------------------------------------------------
-
-
-async def test_a_refused_connection(server: Served) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    async with Workspace.at(
-        f"http://127.0.0.1:{port}", clock=SystemClock(), metrics=Metrics(), patience=HASTY
-    ) as workspace:
-        with pytest.raises(Unreachable):
-            await workspace.identity.fetch_principal(Token(server.token))
-
-
-async def test_a_black_hole() -> None:
-    with socket.socket() as hole:
-        hole.bind(("127.0.0.1", 0))
-        hole.listen(0)
-        url = f"https://127.0.0.1:{hole.getsockname()[1]}"
-        patience = Patience(connect=0.1, response=0.5, total=1.5, first_pause=0.01)
-        async with Workspace.at(url, clock=SystemClock(), metrics=Metrics(), patience=patience) as workspace:
-            with pytest.raises(Unreachable):
-                await workspace.identity.fetch_principal(Token("dapi0"))
-
-
-async def test_a_name_that_does_not_resolve() -> None:
-    url = "https://does-not-exist.invalid"
-    async with Workspace.at(url, clock=SystemClock(), metrics=Metrics(), patience=HASTY) as workspace:
-        with pytest.raises(Unreachable):
-            await workspace.identity.fetch_principal(Token("dapi0"))
-
-
-NOW = dt.datetime.now(dt.UTC)
-
-
-@pytest.mark.parametrize(
-    "names, not_after, trusts",
-    [
-        (("127.0.0.1",), None, False),
-        (("other.example",), None, True),
-        (("127.0.0.1",), NOW - dt.timedelta(days=1), True),
-    ],
-    ids=["unknown authority", "another name", "expired"],
-)
-async def test_a_certificate_that_is_not_good_never_sees_the_token(
-    tmp_path: Path, names: tuple[str, ...], not_after: dt.datetime | None, trusts: bool
-) -> None:
-    not_before = None if not_after is None else not_after - dt.timedelta(days=1)
-    certificate = make_certificate(tmp_path / "pki", names, not_before=not_before, not_after=not_after)
-    with serve(tmp_path / "tree", certificate=certificate) as server:
-        trust = ssl.create_default_context()
-        if trusts:
-            trust.load_verify_locations(certificate.authority)
-        async with client(server, verify=trust) as (workspace, token):
-            with pytest.raises(Unreachable, match="certificate"):
-                await workspace.identity.fetch_principal(token)
-        assert server.log == []
-
-
-async def test_ssl_cert_file_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serve(tmp_path, tls=True) as server:
-        monkeypatch.setenv("SSL_CERT_FILE", str(server.authority_file))
-        async with client(server) as (workspace, token):
-            assert (await workspace.identity.fetch_principal(token)).user_name == server.user
-
-
-async def test_the_server_goes_away_and_comes_back(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with serve(tmp_path, port=port) as server:
-        put(server)
-        async with client(server) as (workspace, token):
-            assert await read(workspace, token) == CONTENT
-            server.stop()
-            with pytest.raises(Unreachable):
-                await read(workspace, token)
-            with serve(tmp_path, port=port, token=server.token):
-                assert await read(workspace, token) == CONTENT
-
-
-# --- N10: hostile listings -----------------------------------------------------------------------
-
-
-async def test_hostile_entries_are_left_out_and_the_rest_is_served(server: Served) -> None:
-    good = {"name": "good", "is_directory": False, "file_size": 1, "last_modified": MODIFIED * 1000}
-    bad: list[dict[str, Any]] = [
-        *({**good, "name": name} for name in ("..", ".", "a/b", "", "a\0b", "x" * 256, "\ud800", None, 7)),
-        *({**good, "name": f"s{size}", "file_size": size} for size in (-1, 2**63, True, "1")),
-        *({**good, "name": f"t{time}", "last_modified": time} for time in (-1, 2**70, "now", True)),
-    ]
-    server.state.hostile.add(str(VOLUME), *bad, good, {**good, "path": "/Volumes/main/secret/x"})
-    metrics = Metrics()
-    async with client(server, metrics=metrics) as (workspace, token):
-        page = await workspace.files.fetch_page(token, VOLUME)
-    assert sorted(entry.name for entry in page.entries) == sorted([FILE.name, "good"])
-    assert metrics.get("remote.rejected_names") == len(bad)
-
-
-@pytest.mark.parametrize(
-    "document", [[], None, "x", {"contents": {}}, {"contents": None}, {"error_code": "X"}]
-)
-async def test_json_of_the_wrong_shape_is_never_an_empty_folder(server: Served, document: object) -> None:
-    server.faults.add(effects.Json(document), kind=LIST)
-    async with client(server) as (workspace, token):
-        with pytest.raises(ProtocolViolation):
-            await workspace.files.fetch_page(token, VOLUME)
-    assert server.counts[LIST] == 1
-
-
-@pytest.mark.parametrize("fresh_tokens", [False, True])
-async def test_catalog_pages_without_end(server: Served, fresh_tokens: bool) -> None:
-    fault = server.faults.add(effects.EndlessPages(fresh_tokens=fresh_tokens), kind="uc.volumes.list")
-    async with client(server, limits=Limits(catalog_per_second=10_000)) as (workspace, token):
-        with pytest.raises(ProtocolViolation):
-            await workspace.catalog.fetch_children(token, VOLUME.parent)
-    assert 1 < fault.fired < 2000
-
-
-async def test_an_empty_page_is_not_the_last_one(server: Served) -> None:
-    server.behaviour.empty_pages = True
-    server.behaviour.catalog_page_size = 1
-    for name in ("x", "y", "z"):
-        (server.volume.parent / name).mkdir()
-    async with client(server) as (workspace, token):
-        entries = await workspace.catalog.fetch_children(token, VOLUME.parent)
-    assert sorted(entry.name for entry in entries) == ["raw", "x", "y", "z"]
-
-
-# --- who may -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [401, 403])
-async def test_both_signatures_of_a_bad_token(server: Served, status: Any) -> None:
-    server.behaviour.bad_token = status
-    bad = Token("dapi-not-good")
-    async with client(server) as (workspace, _):
-        for attempt in (
-            workspace.identity.fetch_principal(bad),
-            workspace.catalog.fetch_children(bad, ROOT),
-            workspace.files.fetch_page(bad, VOLUME),
-            workspace.files.fetch_version(bad, FILE),
-            workspace.files.fetch_directory_exists(bad, VOLUME),
-            read(workspace, bad),
-        ):
-            with pytest.raises(InvalidToken):
-                await attempt
-
-
-async def test_who_may_not_is_told_so_by_every_call(tmp_path: Path) -> None:
-    with serve(tmp_path, open_to_all=False) as server:
-        put(server)
-        bob = Token(server.people.add_user("bob@example.com"))
-        async with client(server) as (workspace, _):
-            for attempt in (
-                workspace.files.fetch_page(bob, VOLUME),
-                workspace.files.fetch_version(bob, FILE),
-                workspace.files.fetch_directory_exists(bob, VOLUME),
-                read(workspace, bob),
-            ):
-                with pytest.raises(PermissionDenied):
-                    await attempt
-            server.grants.let_read("main.sales.raw", "bob@example.com")
-            assert await read(workspace, bob) == CONTENT
-
-
-async def test_what_is_fetched_ahead_is_served_too(server: Served) -> None:
-    async with client(server) as (workspace, token):
-        version = Version(len(CONTENT), MODIFIED)
-        ticket = Ticket(Urgency.AHEAD)
-        async with workspace.files.stream_range(token, FILE, 0, 10, version, ticket) as pieces:
-            assert b"".join([piece async for piece in pieces]) == CONTENT[:10]
-        page = await workspace.files.fetch_page(token, VOLUME, urgency=Urgency.AHEAD)
-        assert page.entries
