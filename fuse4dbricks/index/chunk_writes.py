@@ -32,9 +32,9 @@ _NEW_VERSION = """
                               extension, chunks, cached_bytes)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"""
 _NEW_CHUNK = """
-    INSERT INTO chunk (version_id, chunk_index, last_access_ms, disk_bytes, owner_id, volume_id, created_at, length,
+    INSERT INTO chunk (id, version_id, chunk_index, last_access_ms, disk_bytes, owner_id, volume_id, created_at, length,
                        name, checksum, rowsum)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 #: The columns of Counted, then those of a victim.
 _COUNTED = """
     SELECT c.version_id, c.volume_id, c.owner_id, coalesce(v.extension, ''), c.last_access_ms, c.disk_bytes, c.length,
@@ -102,7 +102,7 @@ def _insert(session: Session, file: File, version_id: int, volume_id: int, chunk
     described = (chunk.chunk_index, chunk.name, chunk.length, to_signed(chunk.checksum))
     rowsum = file.chunk_rowsum(session.host, described)
     row = (version_id, chunk.chunk_index, used, size, owner_id, volume_id, now, chunk.length, chunk.name)
-    session.run(_NEW_CHUNK, (*row, to_signed(chunk.checksum), rowsum))
+    session.run(_NEW_CHUNK, (session.make_chunk_id(), *row, to_signed(chunk.checksum), rowsum))
     session.victims.note_use(used)
     return Counted(version_id, volume_id, owner_id, file.extension, used, size, chunk.length, pinned=0)
 

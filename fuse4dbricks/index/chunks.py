@@ -73,8 +73,9 @@ class Chunks:
         Raises:
             IndexUnavailable: nothing was recorded.
         """
-        write = partial(add_chunks, file=File(path, version), chunks=tuple(rows))
-        await self._writer.run(write, rows=max(1, len(rows)))
+        if rows:
+            write = partial(add_chunks, file=File(path, version), chunks=tuple(rows))
+            await self._writer.run(write, rows=len(rows))
 
     def touch(self, row_id: int) -> None:
         """The chunk was used now; written about every 30 s."""

@@ -43,6 +43,7 @@ class Session:
         self._committed_totals = self.totals
         self._db = db
         self._ids: dict[tuple[str, ...], int] = {}
+        self._last_chunk_id: int = self.rows("SELECT coalesce(max(id), 0) FROM chunk")[0][0]
         self.has_gone_folders = (
             self.row("SELECT 1 FROM folder WHERE workspace_id IS NULL LIMIT 1") is not None
         )
@@ -86,6 +87,11 @@ class Session:
             self._ids.clear()
         self._ids[key] = row_id
         return row_id
+
+    def make_chunk_id(self) -> int:
+        """An id that no chunk had before: times of use on their way may still name the rows that are gone."""
+        self._last_chunk_id += 1
+        return self._last_chunk_id
 
     def forget_ids(self) -> None:
         """Rows went away; look all of them up again."""

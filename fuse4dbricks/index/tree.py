@@ -92,18 +92,21 @@ class Tree:
     ) -> list[Entry] | None:
         """At most ``limit`` entries by name, after the name ``after``; some 3 µs each.
 
-        None when the page cannot be given whole: the index is busy, or a row is damaged. An empty list would say
-        that the folder ends there.
+        None when the page cannot be given whole: no listing is stored (any more), the index is busy, or a row is
+        damaged. An empty list would say that the folder ends there. (That a row is lost from between others shows in
+        the ``count`` of the listing; for a folder of one page it is looked at here.)
         """
         place = self._inside(path, principal)
         key = (self._reader.workspace_id, place.folder, place.viewer, after or "", limit)
         rows = self._reader.rows(_LOAD_ENTRIES, key)
         if rows is None:
             return None
-        if any(entry_rowsum(place, row[:-1]) != row[-1] for row in rows):
-            self._reader.note_bad_row()
-            return None
-        return [parse_entry(row) for row in rows]
+        is_sound = all(entry_rowsum(place, row[:-1]) == row[-1] for row in rows)
+        if is_sound and len(rows) < limit:
+            # The file may have been replaced since the page before: an end is one only if the listing is still there.
+            listing = self.load_listing(path, principal)
+            is_sound = listing is not None and (after is not None or listing.count == len(rows))
+        return self._checked([parse_entry(row) for row in rows] if is_sound else None)
 
     def _checked(self, found: T | None) -> T | None:
         if found is None:
