@@ -23,6 +23,37 @@ from fuse4dbricks.vfs.inodes import InodeTable, Node
 Reply = Callable[[bytes, Attributes, int], bool]
 
 
+class _Buffer:
+    """The kernel's buffer of one call, and the references that what is in it stands for."""
+
+    def __init__(self, inodes: InodeTable, reply: Reply) -> None:
+        self._inodes = inodes
+        self._reply = reply
+        self._accepted: list[Node] = []
+        self.is_empty = True
+
+    def offer_fixed(self, name: str, attributes: Attributes, next_offset: int) -> bool:
+        """Report what is never referenced; False when there is no room."""
+        is_accepted = self._reply(name.encode(), attributes, next_offset)
+        self.is_empty = self.is_empty and not is_accepted
+        return is_accepted
+
+    def offer(self, node: Node, attributes: Attributes, next_offset: int) -> bool:
+        """Report a node, which is then referenced; False when there is no room."""
+        node.lookups += 1
+        self._accepted.append(node)
+        if self.offer_fixed(node.name, attributes, next_offset):
+            return True
+        self._accepted.pop()
+        self._inodes.forget(node.ino, 1)
+        return False
+
+    def take_back(self) -> None:
+        """The call fails: nothing was reported."""
+        while self._accepted:
+            self._inodes.forget(self._accepted.pop().ino, 1)
+
+
 class FolderReader:
     """Reports the entries of open folders."""
 
@@ -38,65 +69,54 @@ class FolderReader:
         self._attributes_of = attributes_of
         self._control_attributes_of = control_attributes_of
 
-    def report_control(self, handle: OpenFolder, start: int, reply: Reply) -> bool:
-        """``.``, ``..`` and control files from ``start`` on; False when ``reply`` declined one."""
+    def report_control(self, handle: OpenFolder, start: int, reply: Reply) -> None:
+        """``.``, ``..`` and control files from ``start`` on."""
+        self._report_fixed(handle, start, _Buffer(self._inodes, reply))
+
+    async def report(self, viewer: Viewer, handle: OpenFolder, start: int, reply: Reply) -> None:
+        """The same, and then what is in the folder, reading pages of the listing as they are needed."""
+        assert handle.node is not None  # control folders are reported above
+        assert handle.listing is not None
+        buffer = _Buffer(self._inodes, reply)
+        try:
+            if self._report_fixed(handle, start, buffer):
+                first_place = 2 + len(handle.names)
+                await self._report_remote(viewer, handle.node, handle.listing, first_place, start, buffer)
+        except RemoteError:
+            # What there is goes out; the kernel comes back for the rest, and then hears of it.
+            if buffer.is_empty:
+                raise
+        except BaseException:
+            buffer.take_back()
+            raise
+
+    def _report_fixed(self, handle: OpenFolder, start: int, buffer: _Buffer) -> bool:
         for place, (name, attributes) in enumerate(self._fixed(handle)):
-            if place >= start and not reply(name.encode(), attributes, place + 1):
+            if place >= start and not buffer.offer_fixed(name, attributes, place + 1):
                 return False
         return True
 
-    async def report(self, viewer: Viewer, handle: OpenFolder, start: int, reply: Reply) -> None:
-        """Entries from ``start`` on, reading pages of the listing as they are needed."""
-        if not self.report_control(handle, start, reply):
-            return
-        node, listing = handle.node, handle.listing
-        assert node is not None  # control folders end above
-        assert listing is not None
-        first_place = 2 + len(handle.names)
-        accepted: list[Node] = []
-        try:
-            await self._report_remote(viewer, node, listing, first_place, start, reply, accepted)
-        except BaseException as error:
-            if isinstance(error, RemoteError) and (accepted or start < first_place):
-                return  # what there is goes out; the kernel comes back for the rest, and then hears of it
-            for taken_back in accepted:
-                self._inodes.forget(taken_back.ino, 1)
-            raise
-
     async def _report_remote(
-        self,
-        viewer: Viewer,
-        parent: Node,
-        listing: Listing,
-        first_place: int,
-        start: int,
-        reply: Reply,
-        accepted: list[Node],
+        self, viewer: Viewer, parent: Node, listing: Listing, first_place: int, start: int, buffer: _Buffer
     ) -> None:
         position = max(0, start - first_place)
-        has_replied = start < first_place
         while True:
             while position < len(listing.entries):
                 entry, left = listing.entries[position], self._metadata.listings.get_freshness_left(listing)
+                position += 1
                 if listing.is_doubtful(entry):
-                    if has_replied:
+                    if not buffer.is_empty:
                         return  # one call to the workspace for each call of the kernel
                     found = await self._resolve(viewer, parent, entry)
-                else:
-                    found = entry, left
-                position += 1
-                if found is None:
-                    continue
-                node = self._inodes.find(parent, found[0])
-                if not reply(node.name.encode(), self._attributes_of(node, found[1]), first_place + position):
-                    self._inodes.settle(node)
+                    if found is None:
+                        continue
+                    entry, left = found
+                node = self._inodes.find(parent, entry)
+                if not buffer.offer(node, self._attributes_of(node, left), first_place + position):
                     return
-                node.lookups += 1
-                accepted.append(node)
-                has_replied = True
             if listing.is_complete:
                 return
-            if has_replied:
+            if not buffer.is_empty:
                 # What there is goes out now; the next page is on its way when the kernel comes back.
                 self._metadata.listings.extend_ahead(viewer, listing)
                 return

@@ -106,7 +106,6 @@ class FakeWorkspace:
         self._failures: list[tuple[str, RemoteError]] = []
         self._folders: dict[RemotePath, dict[str, Entry]] = {ROOT: {}}
         self._missing_roots: set[RemotePath] = set()
-        self._page_tokens_of: dict[str, int] = {}
 
     # --- scripting -------------------------------------------------------------------------------
 
@@ -171,15 +170,14 @@ class FakeWorkspace:
         await self._enter_volume("listing", token, path)
         if path in self._missing_roots or path not in self._folders:
             raise NotFound(f"no {path}", status=404)
-        names = sorted(self._folders[path])
-        start = int(page_token) if page_token is not None else 0
-        stop = start + self.page_size
-        entries = [self._folders[path][name] for name in names[start:stop]]
+        # The token names where to go on, as object stores do: changes in between skip and repeat nothing.
+        names = sorted(name for name in self._folders[path] if name > (page_token or ""))
+        entries = [self._folders[path][name] for name in names[: self.page_size]]
         bare = {path.child(entry.name) for entry in entries} & self.unsized
         shown = tuple(
             replace(entry, version=None) if path.child(entry.name) in bare else entry for entry in entries
         )
-        return FakePage(shown, str(stop) if stop < len(names) else None)
+        return FakePage(shown, entries[-1].name if self.page_size < len(names) else None)
 
     async def fetch_version(self, token: Token, path: RemotePath) -> Version:
         await self._enter_volume("head", token, path)
