@@ -97,15 +97,22 @@ class ScriptedSource:
         self.calls: list[Call] = []
         self.sent: Counter[tuple[RemotePath, int]] = Counter()
         self.pace: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self._held_from: int | None = None
         self.failures: dict[int, Exception] = {}
         self.refused: dict[str, Exception] = {}
         self.extra = b""
         self.is_short = False
         self._permits = trio.Semaphore(0)
 
-    def hold(self) -> None:
-        """From now on no piece is sent without a permit."""
-        self.pace = self._permits.acquire
+    def hold(self, offset: int = 0) -> None:
+        """From now on no piece at or beyond ``offset`` is sent without a permit."""
+        self._held_from = offset
+
+    async def let_go(self) -> None:
+        """Everything may be sent again, at full speed."""
+        self.pace = trio.lowlevel.checkpoint
+        self._held_from = None
+        await self.allow(1000)
 
     async def allow(self, pieces: int) -> None:
         """Let that many pieces through, whichever stream asks first, and wait until all is quiet."""
@@ -143,7 +150,11 @@ class ScriptedSource:
         offset = call.start
         while offset < call.stop:
             until = min(offset - offset % PIECE + PIECE, call.stop)
-            await self.pace()
+            await (
+                self.pace()
+                if self._held_from is None or offset < self._held_from
+                else self._permits.acquire()
+            )
             if self.is_short and until == call.stop:
                 break
             for place in range(offset, until):
@@ -302,8 +313,7 @@ async def reading_rig(
         )
         yield Rig(cache, source, disk, metrics, supervisor)
         if supervisor.is_open:
-            source.pace = trio.lowlevel.checkpoint
-            await source.allow(1000)
+            await source.let_go()
         gauges = cache.get_gauges()
     assert (gauges.in_flight_bytes, gauges.extents, gauges.waiters, gauges.streams) == (0, 0, 0, 0), gauges
 

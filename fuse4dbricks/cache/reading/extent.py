@@ -41,6 +41,7 @@ class Extent:
 
     Attributes:
         leader: the handle that asked first; its token fetches.
+        is_ahead: nobody waited for it when it was started.
         viewer: whose token was used; None until it is known.
         ticket: its place in the queue for connections.
         chunks: still incomplete, in order; the first one is arriving. Empty when all is done.
@@ -55,6 +56,7 @@ class Extent:
         "_stop",
         "chunks",
         "fans",
+        "is_ahead",
         "leader",
         "ticket",
         "viewer",
@@ -64,6 +66,7 @@ class Extent:
         self._content = content
         self.leader = leader
         self.viewer: Viewer | None = None
+        self.is_ahead = urgency is Urgency.AHEAD
         self.ticket = Ticket(urgency)
         self.chunks = deque(Chunk(index, content.get_length(index), self) for index in run)
         self.fans: set[Fan] = set()
@@ -84,8 +87,7 @@ class Extent:
                 await self._fetch()
         except Exception as failure:  # noqa: BLE001 - it is not swallowed: each waiter raises it
             error = failure
-            if self.chunks:
-                self._content.tiers.metrics.count("read.extents_failed", error=type(failure).__name__)
+            self._content.tiers.metrics.count("read.extents_failed", error=type(failure).__name__)
         finally:
             self.end(error)
         if isinstance(error, VersionChanged):

@@ -19,7 +19,14 @@ from fuse4dbricks.cache.reading.ports import ReadBuffer, ViewerOf
 from fuse4dbricks.cache.reading.tally import HitTally
 from fuse4dbricks.cache.reading.window import Window
 from fuse4dbricks.concurrency.flights import own_copy
-from fuse4dbricks.errors import ChunkUnusable, InvalidToken, NoToken, PermissionDenied
+from fuse4dbricks.errors import (
+    ChunkUnusable,
+    InvalidToken,
+    NoToken,
+    PermissionDenied,
+    RemoteError,
+    VersionChanged,
+)
 from fuse4dbricks.tokens import Viewer
 from fuse4dbricks.workspace.limits import Urgency
 
@@ -181,15 +188,20 @@ class FileReader:
             await chunk.reach(need)
         except ChunkUnusable:
             return False
-        except (InvalidToken, PermissionDenied, NoToken):
-            if await self._is_refused_too(extent):
+        except (RemoteError, NoToken) as error:
+            if await self._is_final(error, extent):
                 raise
             return False
         return True
 
-    async def _is_refused_too(self, extent: Extent | None) -> bool:
-        """Whether the refusal of somebody's fetch is also the answer to this handle's own token."""
-        if extent is None or extent.leader is self:
+    async def _is_final(self, error: Exception, extent: Extent | None) -> bool:
+        """Whether a fetch of this handle's own would fail the same way."""
+        if extent is None or isinstance(error, VersionChanged):
+            return True
+        if extent.is_ahead:
+            # Its attempts may have been used up before anybody waited.
+            return False
+        if extent.leader is self or not isinstance(error, InvalidToken | PermissionDenied | NoToken):
             return True
         viewer = await self.resolve_viewer()
         return extent.viewer is not None and extent.viewer.token == viewer.token

@@ -215,7 +215,7 @@ async def test_a_range_that_ends_early_or_late_is_an_error() -> None:
         rig.source.extra = b"more"
         assert await reader.read(5 * CHUNK, 7) == content[5 * CHUNK : 5 * CHUNK + 7]
         await rig.settle()
-        assert rig.metrics.get("read.extents_failed", error="ProtocolViolation") >= 1
+        assert rig.metrics.get("read.extents_failed", error="ProtocolViolation") == 2
         reader.close()
 
 
@@ -236,6 +236,27 @@ async def test_bytes_before_a_failure_are_good() -> None:
         reader = rig.open()
         rig.source.failures[40] = ServerFailure("500", status=500)
         assert await reader.read(0, 32) == content[:32]
+        reader.close()
+
+
+async def test_who_comes_to_wait_for_what_is_ahead_tries_for_himself_when_it_fails() -> None:
+    content = content_of(100 * CHUNK)
+    async with reading_rig(content) as rig:
+        reader = rig.open()
+        rig.source.hold(CHUNK)
+        for start in range(0, CHUNK, PIECE):
+            await reader.read(start, PIECE)
+        rig.source.failures[CHUNK + PIECE] = ServerFailure("500", status=500)
+        async with trio.open_nursery() as nursery:
+
+            async def check() -> None:
+                assert await reader.read(CHUNK, CHUNK) == content[CHUNK : 2 * CHUNK]
+
+            nursery.start_soon(check)
+            await wait_all_tasks_blocked()
+            await rig.source.allow(100)
+        urgencies = [call.urgency for call in rig.source.calls if call.start == CHUNK]
+        assert urgencies == [Urgency.AHEAD, Urgency.WAITED]
         reader.close()
 
 
