@@ -1,4 +1,4 @@
-"""One open handle: reads pinned to one version, and reading ahead for whoever reads in order.
+"""One open handle: reads pinned to one version.
 
 The difficulty: the same call must be a few microseconds when the bytes are in RAM, and survive everything when
 they are not: a chunk file that turns out bad, another user's token that fails under a shared fetch, a fetch that
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from fuse4dbricks.cache.reading.chunk import Chunk
 from fuse4dbricks.cache.reading.content import Content
 from fuse4dbricks.cache.reading.extent import Extent
+from fuse4dbricks.cache.reading.interest import Interest
 from fuse4dbricks.cache.reading.ports import ReadBuffer, ViewerOf
 from fuse4dbricks.cache.reading.tally import HitTally
-from fuse4dbricks.cache.reading.window import Window
 from fuse4dbricks.concurrency.flights import own_copy
 from fuse4dbricks.errors import (
     ChunkUnusable,
@@ -27,8 +27,6 @@ from fuse4dbricks.errors import (
     RemoteError,
     VersionChanged,
 )
-from fuse4dbricks.tokens import Viewer
-from fuse4dbricks.workspace.limits import Urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +44,14 @@ class FileReader:
         version: what was opened; each byte returned is of it.
     """
 
-    __slots__ = ("_chunk_size", "_content", "_extents", "_tallies", "_viewer_of", "_window", "version")
+    __slots__ = ("_chunk_size", "_content", "_interest", "_tallies", "version")
 
     def __init__(self, content: Content, viewer_of: ViewerOf, tallies: Tallies) -> None:
         self.version = content.version
         self._content = content
-        self._viewer_of = viewer_of
+        self._interest = Interest(content, viewer_of)
         self._tallies = tallies
         self._chunk_size = content.tiers.chunk_size
-        self._window = Window(content.version.size, content.tiers.chunk_size, content.tiers.shape)
-        self._extents: set[Extent] = set()
 
     def get(self, offset: int, length: int) -> ReadBuffer | None:
         """Bytes [offset, offset + length), clipped to the file, if no wait is needed; else None."""
@@ -71,10 +67,8 @@ class FileReader:
         if found is None:
             return None
         (self._tallies.ram if type(found) is memoryview else self._tallies.disk).add(stop - offset)
-        if self._window.observe(offset, stop):
-            self._leave_all()
-        if self._window.is_due:
-            self._look_ahead()
+        self._interest.moved(offset, stop)
+        self._interest.look_ahead()
         return found
 
     async def read(self, offset: int, length: int) -> ReadBuffer:
@@ -91,13 +85,12 @@ class FileReader:
         if self._content.changed is not None:
             raise own_copy(self._content.changed)
         stop = min(offset + length, self.version.size)
-        if self._window.observe(offset, stop):
-            self._leave_all()
+        self._interest.moved(offset, stop)
         size = self._chunk_size
         first, last = offset // size, (stop - 1) // size
         # What this read waits for goes out before what it makes worth fetching ahead.
-        self._demand(first, last + 1)
-        self._look_ahead()
+        self._interest.demand(first, last + 1)
+        self._interest.look_ahead()
         with self._claimed(range(first, last + 1)):
             pieces = [
                 await self._read_piece(index, max(offset - index * size, 0), min(stop - index * size, size))
@@ -107,26 +100,12 @@ class FileReader:
 
     def close(self) -> None:
         """Give up every interest: what nobody else wants stops."""
-        self._leave_all()
+        self._interest.leave_all()
         tiers = self._content.tiers
         tiers.disk.release(self._content.path, self.version)
         tiers.ram.closed()
         self._tallies.ram.flush()
         self._tallies.disk.flush()
-
-    # --- for its extents ---------------------------------------------------------------------------
-
-    async def resolve_viewer(self) -> Viewer:
-        """The opener, with the token that he has now."""
-        return await self._viewer_of()
-
-    def extent_ended(self, extent: Extent, /) -> None:
-        """A remote read that this handle wanted is over."""
-        self._extents.discard(extent)
-        if not self._extents:
-            self._content.tiers.budget.streams -= 1
-
-    # --- looking and waiting -----------------------------------------------------------------------
 
     def _get_span(self, offset: int, stop: int) -> bytes | None:
         """A read over chunk borders: the one case that copies."""
@@ -164,7 +143,7 @@ class FileReader:
             if found is not None:
                 return found
             if index not in self._content.chunks:
-                self._demand(index, index + 1)
+                self._interest.demand(index, index + 1)
             chunk = self._content.chunks[index]
             is_remote = chunk.extent is not None
             if await self._is_reached(chunk, stop):
@@ -182,7 +161,7 @@ class FileReader:
         """
         extent = chunk.extent
         if extent is not None:
-            self._join(extent)
+            self._interest.join(extent)
             extent.ticket.promote()
         try:
             await chunk.reach(need)
@@ -201,9 +180,11 @@ class FileReader:
         if extent.is_ahead:
             # Its attempts may have been used up before anybody waited.
             return False
-        if extent.leader is self or not isinstance(error, InvalidToken | PermissionDenied | NoToken):
+        if extent.leader is self._interest or not isinstance(
+            error, InvalidToken | PermissionDenied | NoToken
+        ):
             return True
-        viewer = await self.resolve_viewer()
+        viewer = await self._interest.resolve_viewer()
         return extent.viewer is not None and extent.viewer.token == viewer.token
 
     def _count_wait(self, is_remote: bool, size: int) -> None:
@@ -212,63 +193,3 @@ class FileReader:
             self._content.tiers.metrics.add("read.miss_bytes", size)
         else:
             self._tallies.disk.add(size)
-
-    # --- fetching ----------------------------------------------------------------------------------
-
-    def _demand(self, first: int, stop: int) -> None:
-        """Start whatever brings the chunks [first, stop), which a read is about to wait for."""
-        content, budget = self._content, self._content.tiers.budget
-        wanted = self._window.get_demand(first, stop, budget.get_window())
-        if not budget.has_room((wanted - first) * self._chunk_size):
-            wanted = stop
-        stored, missing = content.get_absent(first, wanted)
-        for index in stored:
-            if index < stop:
-                content.load(index, is_ahead=False)
-        for run in missing:
-            self._join(content.fetch(run, self, Urgency.WAITED))
-        self._window.reach = max(self._window.reach, wanted)
-
-    def _look_ahead(self) -> None:
-        """Fetch and load what a sequential reader will need soon."""
-        self._window.looked()
-        self._fetch_ahead()
-        self._load_ahead()
-
-    def _fetch_ahead(self) -> None:
-        content, budget, window = self._content, self._content.tiers.budget, self._window
-        while far := window.get_far(budget.get_window()):
-            missing = content.get_absent(far.start, far.stop)[1]
-            if not budget.has_room(sum(map(len, missing)) * self._chunk_size):
-                return
-            for index in far:
-                chunk = content.chunks.get(index)
-                if chunk is not None and chunk.extent is not None:
-                    self._join(chunk.extent)
-            for run in missing:
-                self._join(content.fetch(run, self, Urgency.AHEAD))
-            window.reach = far.stop
-
-    def _load_ahead(self) -> None:
-        content, near = self._content, self._window.get_near()
-        if not near:
-            return
-        for index in content.get_absent(near.start, near.stop)[0]:
-            # A chunk that is verified and in the page cache needs no thread: one byte tells.
-            if content.get_piece(index, 0, 1) is None:
-                content.load(index, is_ahead=True)
-        self._window.near = near.stop
-
-    def _join(self, extent: Extent) -> None:
-        if not self._extents:
-            self._content.tiers.budget.streams += 1
-        self._extents.add(extent)
-        extent.fans.add(self)
-
-    def _leave_all(self) -> None:
-        if not self._extents:
-            return
-        extents, self._extents = self._extents, set()
-        self._content.tiers.budget.streams -= 1
-        for extent in extents:
-            extent.leave(self)

@@ -8,7 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import VersionChanged
-from tests.support.reading import CHUNK, PATH, Rig, content_of, read_through, reading_rig, version_of
+from tests.support.reading import CHUNK, PATH, PIECE, Rig, content_of, read_through, reading_rig, version_of
 
 OLD, NEW = content_of(50 * CHUNK, 1), content_of(50 * CHUNK, 2)
 
@@ -79,10 +79,13 @@ async def test_all_who_wait_are_told_whichever_fetch_found_out() -> None:
 async def test_a_change_found_ahead_is_an_error_of_the_next_read() -> None:
     async with reading_rig(OLD) as rig:
         reader = rig.open()
-        await reader.read(0, CHUNK)
+        await reader.read(0, PIECE)
+        await rig.settle()
         replace(rig)
-        await reader.read(CHUNK // 2, CHUNK // 2)  # no fetch for itself, and one ahead
-        reader._look_ahead()
+        for start in range(0, CHUNK, PIECE):
+            assert reader.get(start, PIECE) == OLD[start : start + PIECE]
+        assert rig.metrics.get("read.extents", urgency="ahead") > 0
+        await rig.settle()
         with pytest.raises(VersionChanged):
             await read_through(reader)
         reader.close()

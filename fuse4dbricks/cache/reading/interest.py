@@ -1,0 +1,104 @@
+"""One handle's stake in what is fetched: what it waits for, what it will need soon, what it no longer wants.
+
+The difficulty: a seek must free the connections that the old place occupied without touching what others, or
+another read of the same handle, still need; and what is fetched ahead must neither be asked for twice nor be
+late. So the handle is a fan of each remote read it has a use for, whoever started it, and leaves them all when it
+moves elsewhere; the window says what comes next, the budget whether there is room for it.
+"""
+
+from __future__ import annotations
+
+from fuse4dbricks.cache.reading.content import Content
+from fuse4dbricks.cache.reading.extent import Extent
+from fuse4dbricks.cache.reading.ports import ViewerOf
+from fuse4dbricks.cache.reading.window import Window
+from fuse4dbricks.tokens import Viewer
+from fuse4dbricks.workspace.limits import Urgency
+
+
+class Interest:
+    """What one open handle has asked for and not received."""
+
+    __slots__ = ("_content", "_extents", "_viewer_of", "_window")
+
+    def __init__(self, content: Content, viewer_of: ViewerOf) -> None:
+        self._content = content
+        self._viewer_of = viewer_of
+        self._window = Window(content.version.size, content.tiers.chunk_size, content.tiers.shape)
+        self._extents: set[Extent] = set()
+
+    def moved(self, start: int, stop: int) -> None:
+        """Note a read of [start, stop); a seek gives up what was wanted before."""
+        if self._window.observe(start, stop):
+            self.leave_all()
+
+    def look_ahead(self) -> None:
+        """Fetch and load what a sequential reader will need soon, if the last look is long enough ago."""
+        if self._window.is_due:
+            self._window.looked()
+            self._fetch_ahead()
+            self._load_ahead()
+
+    def demand(self, first: int, stop: int) -> None:
+        """Start whatever brings the chunks [first, stop), which a read is about to wait for."""
+        content, budget = self._content, self._content.tiers.budget
+        wanted = self._window.get_demand(first, stop, budget.get_window())
+        if not budget.has_room((wanted - first) * content.tiers.chunk_size):
+            wanted = stop
+        stored, missing = content.get_absent(first, wanted)
+        for index in stored:
+            if index < stop:
+                content.load(index, is_ahead=False)
+        for run in missing:
+            self.join(content.fetch(run, self, Urgency.WAITED))
+        self._window.reach = max(self._window.reach, wanted)
+
+    def join(self, extent: Extent) -> None:
+        """Have a use for a remote read, whoever started it."""
+        if not self._extents:
+            self._content.tiers.budget.streams += 1
+        self._extents.add(extent)
+        extent.fans.add(self)
+
+    def leave_all(self) -> None:
+        """Want nothing any more that is under way."""
+        if not self._extents:
+            return
+        extents, self._extents = self._extents, set()
+        self._content.tiers.budget.streams -= 1
+        for extent in extents:
+            extent.leave(self)
+
+    async def resolve_viewer(self) -> Viewer:
+        """The opener, with the token that he has now."""
+        return await self._viewer_of()
+
+    def extent_ended(self, extent: Extent, /) -> None:
+        """A remote read that this handle wanted is over."""
+        self._extents.discard(extent)
+        if not self._extents:
+            self._content.tiers.budget.streams -= 1
+
+    def _fetch_ahead(self) -> None:
+        content, budget, window = self._content, self._content.tiers.budget, self._window
+        while far := window.get_far(budget.get_window()):
+            missing = content.get_absent(far.start, far.stop)[1]
+            if not budget.has_room(sum(map(len, missing)) * content.tiers.chunk_size):
+                return
+            for index in far:
+                chunk = content.chunks.get(index)
+                if chunk is not None and chunk.extent is not None:
+                    self.join(chunk.extent)
+            for run in missing:
+                self.join(content.fetch(run, self, Urgency.AHEAD))
+            window.reach = far.stop
+
+    def _load_ahead(self) -> None:
+        content, near = self._content, self._window.get_near()
+        if not near:
+            return
+        for index in content.get_absent(near.start, near.stop)[0]:
+            # A chunk that is verified and in the page cache needs no thread: one byte tells.
+            if content.get_piece(index, 0, 1) is None:
+                content.load(index, is_ahead=True)
+        self._window.near = near.stop
