@@ -130,13 +130,15 @@ async def test_who_waited_for_a_fetch_keeps_it_alive_when_its_leader_leaves() ->
         rig.source.hold()
         leader, follower, outcomes = rig.open(), rig.open(), Outcomes()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(outcomes.read, leader, 10 * CHUNK, 3 * CHUNK)
+            nursery.start_soon(leader.read, 10 * CHUNK, 3 * CHUNK)
             await wait_all_tasks_blocked()
-            nursery.start_soon(outcomes.read, follower, 10 * CHUNK, 8)
-            await wait_all_tasks_blocked()
-            await rig.source.allow(1)
-            leader.close()
-            await rig.source.allow(11)
+            async with trio.open_nursery() as others:
+                others.start_soon(outcomes.read, follower, 10 * CHUNK, 8)
+                await wait_all_tasks_blocked()
+                await rig.source.allow(1)
+            nursery.cancel_scope.cancel()
+        leader.close()
+        await rig.source.allow(11)
         assert rig.source.spans == [(10 * CHUNK, 13 * CHUNK)]
         assert follower.get(10 * CHUNK, 3 * CHUNK) == content[10 * CHUNK : 13 * CHUNK]
         follower.close()
