@@ -8,8 +8,6 @@ a checked name, and each part is percent-encoded on its own, so that ``c?x=1`` c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from urllib.parse import quote
 
 from fuse4dbricks.entry import Kind
@@ -59,26 +57,32 @@ def quote_part(part: str) -> str:
     return quote(part, safe="")
 
 
-@dataclass(frozen=True, eq=False)
 class RemotePath:
-    """A place in the workspace: ``()`` is the root, then catalog, schema, volume, and what is inside.
+    """A place in the workspace: ``()`` is the root, then catalog, schema, volume, and what is inside. Immutable.
 
     Attributes:
         parts: checked names, never empty strings.
     """
 
-    parts: tuple[str, ...] = ()
+    # A dict keyed by path is the hot lookup of every cache, and a path is made for every request: hashed once,
+    # and without a dataclass's or cached_property's own cost, which is a third of a cached stat.
+    __slots__ = ("_hash", "_volume", "parts")
 
-    # A dict keyed by path is the hot lookup of every cache: hash once per object, not per use.
-    @cached_property
-    def _hash(self) -> int:
-        return hash(self.parts)
+    parts: tuple[str, ...]
+
+    def __init__(self, parts: tuple[str, ...] = ()) -> None:
+        self.parts = parts
+        self._hash = hash(parts)
+        self._volume: RemotePath | None = None
 
     def __hash__(self) -> int:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, RemotePath) and self.parts == other.parts)
+
+    def __repr__(self) -> str:
+        return f"RemotePath({self.parts!r})"
 
     def __str__(self) -> str:
         return "/Volumes" + "".join(f"/{part}" for part in self.parts)
@@ -107,16 +111,18 @@ class RemotePath:
         """Whether it is a volume or lies inside one."""
         return len(self.parts) >= 3
 
-    @cached_property
+    @property
     def volume(self) -> RemotePath:
         """The volume that it is or lies in.
 
         Raises:
             ValueError: for the root, a catalog or a schema.
         """
-        if not self.in_volume:
-            raise ValueError(f"{self} is not in a volume")
-        return self if len(self.parts) == 3 else RemotePath(self.parts[:3])
+        if self._volume is None:
+            if not self.in_volume:
+                raise ValueError(f"{self} is not in a volume")
+            self._volume = RemotePath(self.parts[:3]) if len(self.parts) > 3 else self
+        return self._volume
 
     @property
     def boundary_kind(self) -> Kind | None:

@@ -199,7 +199,8 @@ class MetadataCache:
             absent = self._single.get((viewer.principal.id, path))
             if absent is not None and (single is None or absent.seen_at >= single.seen_at):
                 single = absent
-        listing = self.listings.get(listing_scope(viewer, path.parent), path.parent)
+        folder = path.parent
+        listing = self.listings.get(listing_scope(viewer, folder), folder)
         listed = self.listings.find(listing, path.name) if listing is not None else None
         if listed is not None and (single is None or listed.seen_at > single.seen_at):
             return listed
