@@ -74,7 +74,7 @@ class ChunkStore:
 
     def get_disk_bytes(self, label: ChunkLabel, length: int) -> int:
         """What a chunk with a payload of ``length`` bytes takes on the disk: whole blocks, trailer included."""
-        trailer = Trailer(label, length, 0, self._clock.wall()).encode()
+        trailer = Trailer(label, length, 0, int(self._clock.wall())).encode()
         return -(-(length + len(trailer)) // BLOCK) * BLOCK
 
     def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
@@ -86,7 +86,7 @@ class ChunkStore:
         """
         name = label.name()
         checksum = payload_checksum(payload, name)
-        trailer = Trailer(label, len(payload), checksum, self._clock.wall()).encode()
+        trailer = Trailer(label, len(payload), checksum, int(self._clock.wall())).encode()
         temporary = f"{self._run}-{next(self._serial)}.tmp"
         with (
             files.explained("write", name, _PLACE_TAKEN),

@@ -47,13 +47,13 @@ class Trailer:
         label: whose bytes they are.
         length: of the payload, in bytes.
         checksum: of the payload, see :func:`payload_checksum`.
-        created_at: Unix time.
+        created_at: Unix time in whole seconds, so that the trailer's length does not depend on it.
     """
 
     label: ChunkLabel
     length: int
     checksum: int
-    created_at: float
+    created_at: int
 
     def encode(self) -> bytes:
         """The bytes that follow the payload."""
@@ -119,7 +119,7 @@ def _as_json(trailer: Trailer) -> dict[str, Any]:
     }
 
 
-def _from_json(body: dict[str, Any]) -> tuple[ChunkLabel, float]:
+def _from_json(body: dict[str, Any]) -> tuple[ChunkLabel, int]:
     label = ChunkLabel(
         workspace=body["workspace"],
         path=RemotePath(tuple(body["path"])),
@@ -128,4 +128,4 @@ def _from_json(body: dict[str, Any]) -> tuple[ChunkLabel, float]:
         chunk_size=body["chunk_size"],
         owner=body["owner"],
     )
-    return label, float(body["created_at"])
+    return label, int(body["created_at"])

@@ -41,6 +41,7 @@ class DictRows:
     loads: int = 0
     queries: list[VictimQuery] = field(default_factory=list)
     committing: trio.Event | None = None
+    waiting: int = 0
     _ids: int = 0
 
     def load_span(
@@ -96,6 +97,7 @@ class DictRows:
     async def _commit(self) -> None:
         await trio.lowlevel.checkpoint()
         if self.committing is not None:
+            self.waiting += 1
             await self.committing.wait()
         if self.is_broken:
             raise IndexUnavailable("broken for the test")

@@ -101,6 +101,7 @@ def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Tie
             known=known,
             calls=writes,
             breaker=writing,
+            index_breaker=Breaker("recording", clock),
             metrics=metrics,
         ),
         ties.supervisor,

@@ -82,7 +82,12 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class PublishingScene:
-    """What publishing works on."""
+    """What publishing works on.
+
+    Attributes:
+        breaker: of writing files.
+        index_breaker: of recording them; without rows files are not worth their writing.
+    """
 
     rows: ChunkRows
     store: ChunkStore
@@ -94,6 +99,7 @@ class PublishingScene:
     known: KnownChunks
     calls: DiskCalls
     breaker: Breaker
+    index_breaker: Breaker
     metrics: Metrics
 
 
@@ -139,6 +145,8 @@ class Publisher:
             return "duplicate"
         if not self._scene.breaker.is_due:
             return "disk"
+        if not self._scene.index_breaker.is_due:
+            return "index"
         if len(self._jobs) >= MAX_QUEUED or (self._jobs and self._queued_bytes + length > MAX_QUEUED_BYTES):
             return "queue"
         return None
@@ -176,6 +184,8 @@ class Publisher:
             return "dropped" if job.is_unwanted else await self._store_with_room(job)
         except ChunkUnusable:
             return "place"
+        except IndexUnavailable:
+            return "index"
         except CacheError as error:
             if not is_full(error):
                 return "disk"
@@ -186,11 +196,13 @@ class Publisher:
         """Why the chunk was not stored, or None.
 
         Raises:
-            CacheError: the disk failed, or the index did.
+            CacheError: the disk failed, or (``IndexUnavailable``) the index did.
         """
         scene = self._scene
         if not await scene.eviction.make_room(job.disk_bytes):
             return "room"
+        if not scene.index_breaker.allows():
+            return "index"
         with scene.room.reserving(job.disk_bytes):
             checksum = await scene.calls.run(partial(self._write, job, trio.lowlevel.current_trio_token()))
             if job.is_unwanted:
@@ -236,15 +248,16 @@ class Publisher:
                 await scene.rows.add(label.path, label.version, [row])
         except trio.TooSlowError:
             # The row may still come, so the file stays.
-            error = CacheError(f"the index did not take a row within {INDEX_DEADLINE:.0f} s")
-            scene.breaker.failed(str(error), at_once=True)
+            error = IndexUnavailable(f"the index did not take a row within {INDEX_DEADLINE:.0f} s")
+            scene.index_breaker.failed(str(error), at_once=True)
             raise error from None
         except IndexUnavailable as error:
-            scene.breaker.failed(str(error))
+            scene.index_breaker.failed(str(error), at_once=True)
             await scene.removals.unlink([job.name])
             raise
         finally:
             scene.known.forget_chunk(label.path, label.version, label.chunk_index)
+        scene.index_breaker.succeeded()
 
     def _thread_over(self, job: _Job) -> None:
         job.is_in_thread = False
