@@ -81,7 +81,7 @@ class CheckReport:
 def check(file: Path, chunk_files: Iterable[bytes] | None = None) -> CheckReport:
     """Look at the whole index, and hold it against the names of the chunk files that are there (None: do not).
 
-    Reads everything: about 10 s for 1,000,000 chunks.
+    Reads everything: 10 to 20 s for 1,000,000 chunks.
 
     Raises:
         IndexUnavailable: it cannot be opened or read at all.

@@ -33,7 +33,7 @@ from fuse4dbricks.index.session import Session
 log = logging.getLogger("fuse4dbricks.index")
 
 #: Pages of 4 KiB in the WAL: checkpoint when idle; at the next chance; with force; write no more.
-WAL_IDLE, WAL_SOON, WAL_FORCE, WAL_FULL = 256, 2_000, 8_000, 65_536
+WAL_IDLE, WAL_SOON, WAL_FORCE, WAL_FULL = 1_000, 4_000, 16_000, 65_536
 
 FINGERPRINT_KEY_BYTES = 32
 

@@ -129,24 +129,32 @@ class Tree:
         """Keep one page of a walk over a folder.
 
         When the ``last`` page of a walk arrives and none was lost on the way, the listing is complete, and names that
-        the walk did not see are gone. Until then what an earlier walk said stands, with its own age.
+        the walk did not see are gone. Until then what an earlier walk said stands, with its own age. All pages of a
+        walk carry the ``fetched_at`` of its first: two principals may walk over the same folder at the same time, and
+        then only the walk that began last can become complete.
         """
         place = self._inside(path, principal)
-        walk = self._walk_of(path, place.viewer, first=first, last=last)
+        walk = self._walk_of(path, place.viewer, fetched_at, first=first, last=last)
         position = walk.posted if walk is not None else 0
         if walk is not None:
             walk.posted += 1
         page = tree_writes.Page(place, tuple(entries), fetched_at, expires_at, walk, position, last)
         self._writer.post(partial(tree_writes.write_page, page=page), rows=max(1, len(page.entries)))
 
-    def _walk_of(self, path: RemotePath, viewer: str, *, first: bool, last: bool) -> tree_writes.Walk | None:
-        walk = self._walks.pop((path, viewer), None)
-        if first:
-            walk = tree_writes.Walk()
-        if walk is not None and not last:
-            self._walks[path, viewer] = walk
-            if len(self._walks) > MAX_WALKS:
-                self._walks.popitem(last=False)
+    def _walk_of(
+        self, path: RemotePath, viewer: str, fetched_at: float, *, first: bool, last: bool
+    ) -> tree_writes.Walk | None:
+        """The walk that a page belongs to, or None: its beginning is not known, or another has begun since."""
+        key = (path, viewer)
+        walk = tree_writes.Walk(fetched_at) if first else self._walks.get(key)
+        if walk is None or walk.fetched_at != fetched_at:
+            return None
+        self._walks[key] = walk
+        self._walks.move_to_end(key)
+        if last:
+            del self._walks[key]
+        elif len(self._walks) > MAX_WALKS:
+            self._walks.popitem(last=False)
         return walk
 
     def post_entry(

@@ -57,10 +57,12 @@ class Walk:
     """One walk over a folder's pages, shared by its pages on their way.
 
     Attributes:
+        fetched_at: Unix time that all of its pages carry; tells it from another walk at the same time.
         posted: pages handed in so far.
         number: what the writer called it; None until its first page was written.
     """
 
+    fetched_at: float
     posted: int = 0
     number: int | None = None
 

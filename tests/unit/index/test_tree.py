@@ -203,6 +203,30 @@ async def test_a_walk_that_lost_a_page_never_completes(tmp_path: Path) -> None:
         assert names_in(index, FOLDER) == ["a", "b"]
 
 
+async def test_two_walks_at_once_do_not_complete_each_other(tmp_path: Path) -> None:
+    """Two principals list the same folder of a volume; the second began when "b" was gone and "y" there."""
+    mine = [[file_entry("a"), file_entry("b")], [file_entry("x")]]
+    his = [[file_entry("a")], [file_entry("x"), file_entry("y")]]
+    async with opened(tmp_path) as index:
+        for position in range(2):
+            for fetched_at, pages in ((200.0, mine), (201.0, his)):
+                index.tree.post_listing(
+                    FOLDER,
+                    None,
+                    pages[position],
+                    fetched_at=fetched_at,
+                    expires_at=fetched_at + 30,
+                    first=position == 0,
+                    last=position == 1,
+                )
+                await index.flush()
+                listing = index.tree.load_listing(FOLDER, None)
+                assert listing is not None
+                assert listing.complete == (position == 1 and pages is his)
+        assert names_in(index, FOLDER) == ["a", "x", "y"]
+    assert checked(tmp_path).is_clean
+
+
 async def test_a_name_listed_twice_counts_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         post_walk(index, FOLDER, [[file_entry("a", 1), file_entry("a", 2)], [file_entry("a", 3)]])
