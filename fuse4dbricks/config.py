@@ -11,6 +11,7 @@ refused here, whoever gives it (``nan`` and ``inf`` too, which range checks of a
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from fuse4dbricks.auth.variables import Variables
 from fuse4dbricks.errors import ConfigError
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.units import GIB, KIB, MIB
@@ -27,6 +29,10 @@ FIRST_HUMAN_UID = 1000
 
 #: 4294967295 is (uid_t)-1, which the kernel reads as "leave it as it is".
 MAX_ID = 2**32 - 2
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
+#: msal refuses http; a path would become the tenant.
+_AUTHORITY = re.compile(r"https://[A-Za-z0-9.\[\]:_-]{1,255}")
 
 SECONDS_PER_DAY = 86_400.0
 
@@ -77,7 +83,9 @@ class MountConfig:
     Attributes:
         mountpoint: the folder to mount on, as given.
         workspace: URL or host name, as given; the workspace client checks its form.
-        token: from ``DATABRICKS_TOKEN``; never a flag, because every local user can read a command line.
+        token: for the user who mounts, in place of everything in ``variables``; never a flag, because every local
+            user can read a command line.
+        variables: what the environment says about signing in.
 
     Raises:
         ConfigError: an option is out of bounds.
@@ -86,6 +94,7 @@ class MountConfig:
     mountpoint: Path
     workspace: str
     token: Token | None = None
+    variables: Variables = Variables()
 
     ca_file: Path | None = _option(
         None,
@@ -94,6 +103,25 @@ class MountConfig:
     allow_other: bool = _option(False, "Let other local users use the mount, each with a token of his own.")
     single_principal: bool = _option(
         False, "Let every local user read with the token of the user who mounts."
+    )
+    no_unified_auth: bool = _option(
+        False, "Take no token from the environment, ~/.databrickscfg or a command line tool."
+    )
+    auth_from_process_env: bool = _option(
+        False,
+        "Take DATABRICKS_TOKEN from the environment of the requesting process, too; racy, see the README.",
+    )
+    tenant_id: str | None = _option(
+        None, "Microsoft Entra tenant to sign in at (default: the one that the workspace names)."
+    )
+    client_id: str | None = _option(
+        None, "Application that device logins are made for (default: the Azure CLI's public client)."
+    )
+    entra_authority: str | None = _option(
+        None, "Login service of a sovereign cloud (default: https://login.microsoftonline.com)."
+    )
+    keep_logins: bool = _option(
+        False, "Keep device logins in the cache folder, so that they outlive the mount; they are secrets."
     )
     uid: int | None = _option(
         None, "Owner shown for files and folders (default: the user who mounts).", low=0, high=MAX_ID
@@ -151,10 +179,20 @@ class MountConfig:
                 raise ConfigError(f"{flag_of(option.name)} must be between {low} and {high}, not {given}")
         if self.chunk_size_kb & (self.chunk_size_kb - 1):
             raise ConfigError(f"--chunk-size-kb must be a power of two, not {self.chunk_size_kb}")
+        self._check_entra()
         if not self.workspace.strip():
             raise ConfigError(
                 "no workspace is given: use --workspace https://adb-….azuredatabricks.net or set DATABRICKS_HOST"
             )
+
+    def _check_entra(self) -> None:
+        for name in ("tenant_id", "client_id"):
+            value = getattr(self, name)
+            if value is not None and not _ID.fullmatch(value):
+                raise ConfigError(f"{flag_of(name)} must be an id or a domain, not {value[:60]!r}")
+        authority = self.entra_authority
+        if authority is not None and not _AUTHORITY.fullmatch(authority):
+            raise ConfigError(f"--entra-authority must be https://HOST[:PORT], not {authority[:60]!r}")
 
     @property
     def cache_folder(self) -> Path | None:

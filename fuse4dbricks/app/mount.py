@@ -19,13 +19,10 @@ import trio
 
 from fuse4dbricks.access import Access
 from fuse4dbricks.app.ending import Ending, ended_by_signals
+from fuse4dbricks.app.signing_in import SigningIn, open_signing_in, site_of
 from fuse4dbricks.app.storage import Storage, open_storage
 from fuse4dbricks.app.surroundings import check_apart, check_fuse, prepare_mountpoint
 from fuse4dbricks.app.trust import trust_with
-from fuse4dbricks.auth.chain import TokenChain
-from fuse4dbricks.auth.environment import EnvironmentToken
-from fuse4dbricks.auth.source import TokenSource
-from fuse4dbricks.auth.written import WrittenTokens
 from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.cache.fetching import TreeFetcher
@@ -72,6 +69,7 @@ class Base:
     supervisor: Supervisor
     metrics: Metrics
     clock: Clock
+    signing_in: SigningIn
 
 
 async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
@@ -102,7 +100,16 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
         if ending.wanted.is_set():
             return
         supervisor = await stack.enter_async_context(supervised(metrics))
-        filesystem = build_filesystem(Base(config, workspace, storage, supervisor, metrics, clock))
+        signing_in = await open_signing_in(
+            config,
+            site=site_of(config, clock=clock, verify=verify),
+            mountpoint=mountpoint,
+            folder=storage.folder,
+            supervisor=supervisor,
+        )
+        filesystem = build_filesystem(
+            Base(config, workspace, storage, supervisor, metrics, clock, signing_in)
+        )
         options = SessionOptions(mountpoint, fsname=workspace.host, allow_other=config.allow_other)
         _note_mount(storage, mountpoint, clock, stack)
         # The first to run: from then on the teardown has its seconds.
@@ -129,9 +136,9 @@ def _prepare(config: MountConfig) -> Path:
 def build_filesystem(base: Base) -> Filesystem:
     """All parts above the workspace and the storage, joined."""
     config, index = base.config, base.storage.index
-    connectivity, written = Connectivity(base.clock), WrittenTokens()
+    connectivity = Connectivity(base.clock)
     access = Access(
-        tokens=TokenChain(_token_sources(config, written)),
+        tokens=base.signing_in.chain,
         identity=base.workspace.identity,
         probe=RootProbe(base.workspace.files),
         shelf=None if index is None else index.grants,
@@ -147,18 +154,9 @@ def build_filesystem(base: Base) -> Filesystem:
         metadata=_build_metadata(base, access, connectivity),
         content=_build_content(base),
         connectivity=connectivity,
-        written=written,
+        desk=base.signing_in.desk(access, base.workspace.host),
         look=_look(base),
     )
-
-
-def _token_sources(config: MountConfig, written: WrittenTokens) -> list[TokenSource]:
-    sources: list[TokenSource] = [written]
-    if config.token is not None:
-        sources.append(
-            EnvironmentToken(config.token, owner_uid=os.getuid(), for_everybody=config.single_principal)
-        )
-    return sources
 
 
 def _build_metadata(base: Base, access: Access, connectivity: Connectivity) -> MetadataCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,10 @@ from typing import Any
 import click
 
 from fuse4dbricks.app.hardening import forbid_core_dumps, take_secret
+from fuse4dbricks.auth.variables import SECRETS, Variables, read_variables
 from fuse4dbricks.cli.options import ENVIRONMENT, mount_options
 from fuse4dbricks.config import MountConfig
 from fuse4dbricks.errors import ConfigError, InvalidWrite
-from fuse4dbricks.tokens import Token
-
-TOKEN_VARIABLE = "DATABRICKS_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
 
 @click.command(context_settings=ENVIRONMENT)
@@ -30,21 +29,19 @@ TOKEN_VARIABLE = "DATABRICKS_TOKEN"  # noqa: S105 - the name of the variable, no
 def mount(mountpoint: Path, workspace: str, **options: Any) -> None:
     """Mount the Unity Catalog volumes of a workspace on MOUNTPOINT, read-only, until Ctrl-C.
 
-    The token comes from DATABRICKS_TOKEN, or is written into .auth/personal_access_token in the mount. Every flag
-    can also be given by the environment: --ram-cache-mb by FUSE4DBRICKS_RAM_CACHE_MB.
+    A token is written into .auth/personal_access_token in the mount, comes from `fuse4dbricks auth login`, or from
+    the environment and the files that Databricks' own tools read. Every flag can also be given by the environment:
+    --ram-cache-mb by FUSE4DBRICKS_RAM_CACHE_MB.
     """
-    config = MountConfig(mountpoint=mountpoint, workspace=workspace, token=_take_token(), **options)
+    config = MountConfig(mountpoint=mountpoint, workspace=workspace, variables=_take_variables(), **options)
     run(config, on_ready=lambda: click.echo(f"{mountpoint} is mounted, read-only; Ctrl-C unmounts it"))
 
 
-def _take_token() -> Token | None:
-    text = take_secret(TOKEN_VARIABLE)
-    if text is None:
-        return None
+def _take_variables() -> Variables:
     try:
-        return Token(text.strip())
+        return read_variables(os.environ, take_secret)
     except InvalidWrite as error:
-        raise ConfigError(f"{TOKEN_VARIABLE} is not usable: {error}") from None
+        raise ConfigError(f"one of {', '.join(SECRETS)} is not usable: {error}") from None
 
 
 def run(config: MountConfig, *, on_ready: Callable[[], None]) -> None:

@@ -57,6 +57,8 @@ def _flag(option: Field[Any]) -> Callable[[Command], Command]:
             show_default=True,
             help=meaning,
         )
-    kind: Any = {int: click.INT, float: click.FLOAT, Path: click.Path(path_type=Path)}[given]
+    kind: Any = {str: click.STRING, int: click.INT, float: click.FLOAT, Path: click.Path(path_type=Path)}[
+        given
+    ]
     shown = option.default is not None
     return click.option(flag, type=kind, default=option.default, show_default=shown, help=meaning)

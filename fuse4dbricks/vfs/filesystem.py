@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fuse4dbricks.access import Access
-from fuse4dbricks.auth.written import WrittenTokens
 from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.freshness import Known
 from fuse4dbricks.cache.listing import Listing
@@ -41,7 +40,9 @@ from fuse4dbricks.paths import RemotePath, name_from_kernel
 from fuse4dbricks.tokens import Viewer
 from fuse4dbricks.vfs.attributes import Attributes, Look
 from fuse4dbricks.vfs.content import Content
-from fuse4dbricks.vfs.control import AUTH_INO, TOKEN_INO, ControlTree, TokenHandle
+from fuse4dbricks.vfs.control.desk import Desk
+from fuse4dbricks.vfs.control.tree import AUTH_INO, WRITABLE, ControlTree
+from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.folders import FolderReader
 from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, OpenText
 from fuse4dbricks.vfs.inodes import InodeTable, Node
@@ -74,7 +75,7 @@ class Filesystem:
         metadata: MetadataCache,
         content: Content,
         connectivity: Connectivity,
-        written: WrittenTokens,
+        desk: Desk,
         look: Look,
     ) -> None:
         self.inodes = InodeTable()
@@ -84,8 +85,8 @@ class Filesystem:
         self._content = content
         self._connectivity = connectivity
         self._look = look
-        self._control = ControlTree(look, written)
-        self._folders = FolderReader(metadata, self.inodes, self._attributes, self._control.get_attributes)
+        self.control = ControlTree(look, desk)
+        self._folders = FolderReader(metadata, self.inodes, self._attributes, self.control.get_attributes)
 
     # --- names and attributes --------------------------------------------------------------------
 
@@ -96,10 +97,10 @@ class Filesystem:
             Attributes, with number 0 when the name is absent and the kernel may remember that.
         """
         name = name_from_kernel(raw_name)
-        control = self._control.find(parent_ino, name)
+        control = self.control.find(parent_ino, name)
         if control is not None:
-            return self._control.get_attributes(control)
-        if self._control.is_control(parent_ino):
+            return self.control.get_attributes(control)
+        if self.control.is_control(parent_ino):
             raise NotFound(f"no {name}")
         parent = self._folder(parent_ino)
         viewer = await self._viewer(uid)
@@ -147,8 +148,8 @@ class Filesystem:
 
     async def getattr(self, uid: int, ino: int) -> Attributes:
         """What ``stat`` shows of an inode that the kernel holds."""
-        if self._control.is_control(ino):
-            return self._control.get_attributes(ino)
+        if self.control.is_control(ino):
+            return self.control.get_attributes(ino)
         node = self.inodes.get(ino)
         if node.kind is Kind.ROOT:
             return self._attributes(node, 0.0)
@@ -169,8 +170,8 @@ class Filesystem:
             ReadOnly: writing was asked for.
             AccessDenied: execution of a file was asked for.
         """
-        if self._control.is_control(ino):
-            self._control.check_access(ino, mode)
+        if self.control.is_control(ino):
+            self.control.check_access(ino, mode)
             return
         node = self.inodes.get(ino)
         if node.kind is not Kind.ROOT:
@@ -181,10 +182,10 @@ class Filesystem:
             raise AccessDenied(f"{node.name} is not a program")
 
     def truncate(self, ino: int) -> Attributes:
-        """Set the size to zero, as ``>`` does first: allowed on the token file only."""
-        if ino != TOKEN_INO:
+        """Set the size to zero, as ``>`` does first: allowed on control files that take something."""
+        if ino not in WRITABLE:
             raise ReadOnly("the mount is read-only")
-        return self._control.get_attributes(ino)
+        return self.control.get_attributes(ino)
 
     @staticmethod
     def getxattr(name: bytes) -> bytes:
@@ -201,10 +202,10 @@ class Filesystem:
     async def opendir(self, uid: int, ino: int) -> int:
         """Open a folder for reading; returns the handle."""
         if ino == AUTH_INO:
-            names = self._control.children(ino, has_token=await self._has_token(uid))
+            names = self.control.children(ino, has_token=await self._has_token(uid))
             return self.handles.add(OpenFolder(uid, ino, None, None, names))
         node = self._folder(ino)
-        names = self._control.children(ino, has_token=True)
+        names = self.control.children(ino, has_token=True)
         if node.kind is Kind.ROOT and not await self._has_token(uid):
             return self.handles.add(OpenFolder(uid, ino, None, None, names))
         viewer = await self._viewer(uid)
@@ -251,17 +252,18 @@ class Filesystem:
     # --- files -----------------------------------------------------------------------------------
 
     async def open(self, uid: int, ino: int, flags: int) -> Opened:
-        """Open a file for reading, or the token file for writing.
+        """Open a file for reading, or a control file for writing.
 
         Raises:
             ReadOnly: for writing.
             VersionChanged: the inode is of a version that is gone.
         """
-        if self._control.is_control(ino):
-            opened = self._control.open(uid, ino, flags)
-            if isinstance(opened, TokenHandle):
+        if self.control.is_control(ino):
+            opened = await self.control.open(uid, ino, flags)
+            if isinstance(opened, WritingHandle):
                 return Opened(self.handles.add(opened), direct_io=True)
-            return Opened(self.handles.add(OpenText(opened)), keep_cache=True)
+            number = self.handles.add(OpenText(opened.content))
+            return Opened(number, keep_cache=opened.is_fixed, direct_io=not opened.is_fixed)
         node = self.inodes.get(ino)
         if node.kind.is_directory:
             raise IsADirectory(node.name)
@@ -290,6 +292,8 @@ class Filesystem:
         handle = self.handles.get(number)
         if isinstance(handle, OpenText):
             return handle.content[offset : offset + length]
+        if isinstance(handle, WritingHandle):
+            return handle.answer[offset : offset + length]
         handle = self.handles.expect(number, OpenFile)
         viewer = await self._viewer(handle.uid)
         await self._admit(viewer, handle.path)
@@ -313,13 +317,13 @@ class Filesystem:
         return viewer
 
     def write(self, number: int, offset: int, content: bytes) -> int:
-        """Write to the token file; returns the bytes taken."""
-        return self.handles.expect(number, TokenHandle).write(offset, content)
+        """Write to a control file; returns the bytes taken."""
+        return self.handles.expect(number, WritingHandle).write(offset, content)
 
     def flush(self, number: int) -> None:
-        """A descriptor of the handle is closed: a written token is checked and used from now on."""
+        """A descriptor of the handle is closed: what was written to a control file is checked and counts."""
         handle = self.handles.get(number)
-        if isinstance(handle, TokenHandle):
+        if isinstance(handle, WritingHandle):
             handle.flush()
 
     def release(self, number: int) -> None:
@@ -354,7 +358,7 @@ class Filesystem:
             await self._access.require(viewer, volume)
 
     def _folder(self, ino: int) -> Node:
-        if self._control.is_control(ino):
+        if self.control.is_control(ino):
             raise NotADirectory("a control file")
         node = self.inodes.get(ino)
         if not node.kind.is_directory:

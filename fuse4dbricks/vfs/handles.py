@@ -9,7 +9,7 @@ from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import BadHandle
 from fuse4dbricks.paths import RemotePath
-from fuse4dbricks.vfs.control import TokenHandle
+from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.inodes import Node
 
 Buffer = bytes | bytearray | memoryview
@@ -69,7 +69,7 @@ class OpenFolder:
     names: list[tuple[str, int]] = field(default_factory=list)
 
 
-Handle = OpenFile | OpenText | OpenFolder | TokenHandle
+Handle = OpenFile | OpenText | OpenFolder | WritingHandle
 H = TypeVar("H", bound=Handle)
 
 

@@ -154,13 +154,15 @@ def test_every_flag_comes_from_the_environment_too(
     assert "soon" in inside(capsys, mnt).line
 
 
-SAMPLES = {"bool": "yes", "int": "128", "float": "1.5", "Path": "/somewhere"}
+SAMPLES = {"bool": "yes", "int": "128", "float": "1.5", "Path": "/somewhere", "str": "example.com"}
+#: What not every word of its type is.
+SPECIAL_SAMPLES = {"entra_authority": "https://login.example.com:8443"}
 
 
 @pytest.mark.parametrize("option", list(option_fields()), ids=lambda option: option.name)
 def test_each_flag_has_its_variable(monkeypatch: pytest.MonkeyPatch, mnt: Path, option: Field[Any]) -> None:
     given = next(kind for kind in SAMPLES if kind in str(option.type))
-    sample = "0440" if option.name.endswith("_mode") else SAMPLES[given]
+    sample = "0440" if option.name.endswith("_mode") else SPECIAL_SAMPLES.get(option.name, SAMPLES[given])
     monkeypatch.setenv(f"FUSE4DBRICKS_{option.name.upper()}", sample)
     from_variable = mount.make_context("mount", ["--workspace", URL, str(mnt)]).params
     monkeypatch.delenv(f"FUSE4DBRICKS_{option.name.upper()}")

@@ -26,7 +26,7 @@ from fuse4dbricks.errors import (
     VersionChanged,
 )
 from fuse4dbricks.vfs.attributes import Attributes
-from fuse4dbricks.vfs.control import AUTH_INO, README_INO, TOKEN_INO
+from fuse4dbricks.vfs.control.tree import AUTH_INO, README_INO, TOKEN_INO
 from fuse4dbricks.vfs.inodes import ROOT_INO
 from tests.support.fakes import (
     ADA,
@@ -311,7 +311,14 @@ async def test_without_a_token_only_the_readme_and_auth_are_there() -> None:
     async with bench_of(setting_of("f")) as bench:
         stranger = Kernel(bench.filesystem, EVE)
         assert await stranger.list_inode(ROOT_INO) == ["README.txt", ".auth"]
-        assert await stranger.list_inode(AUTH_INO) == ["README.txt", "personal_access_token"]
+        assert await stranger.list_inode(AUTH_INO) == [
+            "README.txt",
+            "login",
+            "login.sh",
+            "personal_access_token",
+            "status",
+            "status.json",
+        ]
         assert await stranger.read_inode(README_INO)
         with pytest.raises(NoToken):
             await stranger.walk(VOLUME)
@@ -350,7 +357,13 @@ async def test_a_token_is_written_as_a_shell_does() -> None:
         bench.filesystem.flush(opened.number)
         bench.filesystem.release(opened.number)
         assert "main" in await kernel.list_inode(ROOT_INO)
-        assert await kernel.list_inode(AUTH_INO) == ["README.txt"]
+        assert await kernel.list_inode(AUTH_INO) == [
+            "README.txt",
+            "login",
+            "login.sh",
+            "status",
+            "status.json",
+        ]
         with pytest.raises(NoToken):
             await Kernel(bench.filesystem, EVE).walk(VOLUME)
 

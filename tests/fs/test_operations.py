@@ -13,7 +13,7 @@ from fuse4dbricks import errors
 from fuse4dbricks.fuse.operations import Operations, entry_of
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.vfs.attributes import Attributes
-from fuse4dbricks.vfs.control import README_INO, TOKEN_INO
+from fuse4dbricks.vfs.control.tree import README_INO, TOKEN_INO
 from fuse4dbricks.vfs.filesystem import Filesystem
 from tests.support.fakes import ADA, MODIFIED, Setting, at, bench_of, token_of, workspace_with
 from tests.support.kernel import Kernel

@@ -45,7 +45,14 @@ def _shell(locked: LiveMount, command: str, token: str) -> subprocess.CompletedP
 
 def test_without_a_token_there_is_only_help(locked: LiveMount) -> None:
     assert names(locked.path) == LOCKED
-    assert names(locked.path / ".auth") == ["README.txt", "personal_access_token"]
+    assert names(locked.path / ".auth") == [
+        "README.txt",
+        "login",
+        "login.sh",
+        "personal_access_token",
+        "status",
+        "status.json",
+    ]
     assert "personal_access_token" in (locked.path / "README.txt").read_text()
     assert "127.0.0.1" in (locked.path / "README.txt").read_text()
     assert (locked.path / ".auth/README.txt").read_text()

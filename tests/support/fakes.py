@@ -15,7 +15,9 @@ import trio
 
 from fuse4dbricks.access import Access
 from fuse4dbricks.auth.chain import TokenChain
+from fuse4dbricks.auth.entra import AZURE_CLI_CLIENT, Account, EntraSite
 from fuse4dbricks.auth.environment import EnvironmentToken
+from fuse4dbricks.auth.logins import DeviceLogins
 from fuse4dbricks.auth.source import TokenSource
 from fuse4dbricks.auth.written import WrittenTokens
 from fuse4dbricks.cache.connectivity import Connectivity
@@ -30,6 +32,7 @@ from fuse4dbricks.paths import ROOT, RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Principal, Token, Viewer
 from fuse4dbricks.vfs.attributes import Look
+from fuse4dbricks.vfs.control.desk import Desk
 from fuse4dbricks.vfs.filesystem import Filesystem
 
 NOW = 1_750_000_000.0
@@ -495,9 +498,13 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
         written, connectivity = WrittenTokens(), Connectivity(clock)
         sources: list[TokenSource] = [written]
         if setting.environment_token is not None:
-            sources.append(EnvironmentToken(setting.environment_token, owner_uid=ADA, for_everybody=False))
+            sources.append(EnvironmentToken(setting.environment_token, owner_uid=ADA))
+        tokens = TokenChain(sources)
+        logins = DeviceLogins(
+            lambda kept: Account(EntraSite, AZURE_CLI_CLIENT, kept), supervisor=supervisor, clock=clock
+        )
         access = Access(
-            tokens=TokenChain(sources),
+            tokens=tokens,
             identity=workspace,
             probe=workspace,
             shelf=setting.grants,
@@ -524,7 +531,13 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
             metadata=metadata,
             content=content,
             connectivity=connectivity,
-            written=written,
+            desk=Desk(
+                access=access,
+                tokens=tokens,
+                written=written,
+                logins=logins,
+                workspace="adb-1.azuredatabricks.net",
+            ),
             look=Look(0, 0, "adb-1.azuredatabricks.net", NOW, is_shared=setting.is_shared),
         )
         yield Bench(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from fuse4dbricks import errors
 from fuse4dbricks.auth.chain import TokenChain
 from fuse4dbricks.auth.environment import EnvironmentToken
+from fuse4dbricks.auth.source import Outcome, Report, TokenSource
 from fuse4dbricks.auth.written import WrittenTokens
 from fuse4dbricks.errors import NoToken
 from fuse4dbricks.tokens import Token
@@ -16,9 +18,8 @@ WRITTEN, ENVIRONMENT = Token("written"), Token("environment")
 
 def chain_for(*, everybody: bool = False) -> tuple[TokenChain, WrittenTokens]:
     written = WrittenTokens()
-    return TokenChain(
-        [written, EnvironmentToken(ENVIRONMENT, owner_uid=ADA, for_everybody=everybody)]
-    ), written
+    sources: list[TokenSource] = [written, EnvironmentToken(ENVIRONMENT, owner_uid=ADA)]
+    return TokenChain(sources, single_uid=ADA if everybody else None), written
 
 
 async def test_what_was_written_comes_before_the_environment() -> None:
@@ -42,8 +43,13 @@ async def test_nobody_is_given_somebody_elses() -> None:
 
 
 async def test_a_single_principal_serves_everybody() -> None:
-    chain, _ = chain_for(everybody=True)
-    assert chain.get_token(BOB) == ENVIRONMENT
+    chain, written = chain_for(everybody=True)
+    assert chain.get_token(BOB) == await chain.resolve_token(BOB) == ENVIRONMENT
+    # Whatever Bob writes: it is not asked for, neither for him nor for anybody else.
+    written.set(BOB, Token("the-intruders"))
+    assert chain.get_token(BOB) == chain.get_token(ADA) == await chain.resolve_token(BOB) == ENVIRONMENT
+    written.set(ADA, WRITTEN)
+    assert chain.get_token(BOB) == WRITTEN
 
 
 async def test_a_rejected_token_is_not_offered_again() -> None:
@@ -66,6 +72,12 @@ class Renewing:
     def get_token(self, uid: int) -> Token | None:
         return Token(f"t{self.fetched}") if self.fetched else None
 
+    def is_due(self, uid: int) -> bool:
+        return not self.fetched
+
+    def get_report(self, uid: int) -> Report:
+        return Report(self.name, Outcome.ANSWERED)
+
     async def fetch_token(self, uid: int, *, rejected: Token | None) -> Token | None:
         self.fetched += 1
         return Token(f"t{self.fetched}")
@@ -79,3 +91,31 @@ async def test_a_source_that_can_renew_is_asked_to() -> None:
     assert await chain.resolve_token(ADA) == Token("t1")
     assert await chain.resolve_token(ADA, rejected=Token("t1")) == Token("t2")
     assert source.fetched == 2
+
+
+async def test_a_source_that_comes_first_and_was_never_asked_is_asked_first() -> None:
+    source, written = Renewing(), WrittenTokens()
+    written.set(ADA, WRITTEN)
+    chain = TokenChain([source, written])
+    assert chain.get_token(ADA) is None
+    assert await chain.resolve_token(ADA) == chain.get_token(ADA) == Token("t1")
+    assert chain.get_source_name(ADA, Token("t1")) == "renewing"
+
+
+class Unreachable(Renewing):
+    """Its issuer is down."""
+
+    def is_due(self, uid: int) -> bool:
+        return False
+
+    async def fetch_token(self, uid: int, *, rejected: Token | None) -> Token | None:
+        raise errors.Unreachable("no route")
+
+
+async def test_an_issuer_that_is_down_is_no_denial() -> None:
+    written = WrittenTokens()
+    chain = TokenChain([Unreachable(), written])
+    with pytest.raises(errors.Unreachable):
+        await chain.resolve_token(ADA)
+    written.set(ADA, WRITTEN)
+    assert await chain.resolve_token(ADA) == WRITTEN

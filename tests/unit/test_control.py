@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -13,16 +14,20 @@ from hypothesis import strategies as st
 from fuse4dbricks.auth.written import WrittenTokens
 from fuse4dbricks.errors import AccessDenied, InvalidWrite, ReadOnly
 from fuse4dbricks.tokens import MAX_TOKEN_BYTES, Token
-from fuse4dbricks.vfs.attributes import Look
-from fuse4dbricks.vfs.control import (
+from fuse4dbricks.vfs.control.tree import (
     AUTH_INO,
-    AUTH_README_INO,
+    LOGIN_INO,
     README_INO,
+    SCRIPT_INO,
+    STATUS_INO,
+    STATUS_JSON_INO,
     TOKEN_INO,
+    ControlText,
     ControlTree,
-    TokenHandle,
 )
+from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.inodes import ROOT_INO
+from tests.support.fakes import Setting, bench_of, workspace_with
 
 ADA, BOB = 1001, 1002
 OLD = Token("old")
@@ -36,11 +41,21 @@ def written() -> WrittenTokens:
 
 
 @pytest.fixture
-def handle(written: WrittenTokens) -> TokenHandle:
-    return TokenHandle(ADA, written)
+def handle(written: WrittenTokens) -> WritingHandle:
+    return handle_of(written)
 
 
-def write_all(handle: TokenHandle, text: bytes, *cuts: int) -> None:
+def handle_of(written: WrittenTokens) -> WritingHandle:
+    def commit(text: str) -> None:
+        if text:
+            written.set(ADA, Token(text))
+        else:
+            written.forget(ADA)
+
+    return WritingHandle(commit)
+
+
+def write_all(handle: WritingHandle, text: bytes, *cuts: int) -> None:
     places = [0, *sorted(cuts), len(text)]
     for start, stop in itertools.pairwise(places):
         assert handle.write(start, text[start:stop]) == stop - start
@@ -49,7 +64,7 @@ def write_all(handle: TokenHandle, text: bytes, *cuts: int) -> None:
 @given(st.lists(st.integers(0, 12), max_size=4))
 def test_pieces_make_one_token(cuts: list[int]) -> None:
     tokens = WrittenTokens()
-    handle = TokenHandle(ADA, tokens)
+    handle = handle_of(tokens)
     write_all(handle, b"dapi-0123456\n", *cuts)
     handle.flush()
     assert tokens.get_token(ADA) == Token("dapi-0123456")
@@ -57,7 +72,7 @@ def test_pieces_make_one_token(cuts: list[int]) -> None:
 
 
 def test_a_flush_before_anything_is_written_changes_nothing(
-    handle: TokenHandle, written: WrittenTokens
+    handle: WritingHandle, written: WrittenTokens
 ) -> None:
     handle.flush()
     assert written.get_token(ADA) == OLD
@@ -67,7 +82,7 @@ def test_a_flush_before_anything_is_written_changes_nothing(
     assert written.get_token(ADA) == Token("new")
 
 
-def test_every_close_after_a_write_commits_the_whole(handle: TokenHandle, written: WrittenTokens) -> None:
+def test_every_close_after_a_write_commits_the_whole(handle: WritingHandle, written: WrittenTokens) -> None:
     handle.write(0, b"dapi-")
     handle.flush()
     handle.write(5, b"0123")
@@ -75,7 +90,7 @@ def test_every_close_after_a_write_commits_the_whole(handle: TokenHandle, writte
     assert written.get_token(ADA) == Token("dapi-0123")
 
 
-def test_an_append_begins_where_the_kernel_says(handle: TokenHandle, written: WrittenTokens) -> None:
+def test_an_append_begins_where_the_kernel_says(handle: WritingHandle, written: WrittenTokens) -> None:
     handle.write(40, b"dapi")
     handle.write(44, b"-1\n")
     handle.flush()
@@ -83,7 +98,7 @@ def test_an_append_begins_where_the_kernel_says(handle: TokenHandle, written: Wr
 
 
 @pytest.mark.parametrize("text", [b"\n", b"  \n", b""])
-def test_an_empty_line_forgets(handle: TokenHandle, written: WrittenTokens, text: bytes) -> None:
+def test_an_empty_line_forgets(handle: WritingHandle, written: WrittenTokens, text: bytes) -> None:
     handle.write(0, text)
     handle.flush()
     assert written.get_token(ADA) is None
@@ -91,7 +106,7 @@ def test_an_empty_line_forgets(handle: TokenHandle, written: WrittenTokens, text
 
 @pytest.mark.parametrize("text", [b"two words\n", b"d\xc3\xa9\n", b"\xff", b"a\0b", b"one\ntwo\n", b"a\rb"])
 def test_what_is_no_token_is_refused_at_close_and_the_old_one_stays(
-    handle: TokenHandle, written: WrittenTokens, text: bytes
+    handle: WritingHandle, written: WrittenTokens, text: bytes
 ) -> None:
     handle.write(0, text)
     with pytest.raises(InvalidWrite) as info:
@@ -100,13 +115,15 @@ def test_what_is_no_token_is_refused_at_close_and_the_old_one_stays(
     assert text.strip().decode("latin-1") not in str(info.value)
 
 
-def test_the_longest_token_with_its_line_end(handle: TokenHandle, written: WrittenTokens) -> None:
+def test_the_longest_token_with_its_line_end(handle: WritingHandle, written: WrittenTokens) -> None:
     handle.write(0, b"a" * MAX_TOKEN_BYTES + b"\r\n")
     handle.flush()
     assert written.get_token(ADA) == Token("a" * MAX_TOKEN_BYTES)
 
 
-def test_too_much_is_refused_at_once_and_spoils_the_rest(handle: TokenHandle, written: WrittenTokens) -> None:
+def test_too_much_is_refused_at_once_and_spoils_the_rest(
+    handle: WritingHandle, written: WrittenTokens
+) -> None:
     handle.write(0, b"good")
     with pytest.raises(InvalidWrite):
         handle.write(4, b"a" * (MAX_TOKEN_BYTES + 3))
@@ -119,7 +136,7 @@ def test_too_much_is_refused_at_once_and_spoils_the_rest(handle: TokenHandle, wr
 
 @pytest.mark.parametrize("second", [9, 3])
 def test_a_gap_or_a_step_back_before_the_beginning_spoils_it(
-    handle: TokenHandle, written: WrittenTokens, second: int
+    handle: WritingHandle, written: WrittenTokens, second: int
 ) -> None:
     handle.write(4, b"dapi")
     with pytest.raises(InvalidWrite):
@@ -133,64 +150,93 @@ def test_a_gap_or_a_step_back_before_the_beginning_spoils_it(
 
 
 @pytest.fixture
-def tree(written: WrittenTokens) -> ControlTree:
-    return ControlTree(Look(7, 8, "adb-1.azuredatabricks.net", 1e9), written)
+async def tree() -> AsyncIterator[ControlTree]:
+    async with bench_of(Setting(workspace_with("ada"))) as bench:
+        yield bench.filesystem.control
 
 
-def test_names(tree: ControlTree) -> None:
+async def test_names(tree: ControlTree) -> None:
     assert tree.find(ROOT_INO, "README.txt") == README_INO
     assert tree.find(ROOT_INO, ".auth") == AUTH_INO
     assert tree.find(AUTH_INO, "personal_access_token") == TOKEN_INO
+    assert tree.find(AUTH_INO, "login.sh") == SCRIPT_INO
     assert tree.find(AUTH_INO, "other") is None
     assert tree.find(ROOT_INO, "personal_access_token") is None
-    assert [tree.is_control(ino) for ino in (ROOT_INO, README_INO, TOKEN_INO, 1024)] == [
-        False,
-        True,
-        True,
-        False,
-    ]
+    found = [tree.is_control(ino) for ino in (ROOT_INO, README_INO, TOKEN_INO, STATUS_JSON_INO, 1024)]
+    assert found == [False, True, True, True, False]
 
 
-def test_the_token_file_is_listed_until_it_has_served_its_purpose(tree: ControlTree) -> None:
-    assert TOKEN_INO in {ino: name for name, ino in tree.children(AUTH_INO, has_token=False)}
-    assert tree.children(AUTH_INO, has_token=True) == [("README.txt", AUTH_README_INO)]
+async def test_the_token_file_is_listed_until_it_has_served_its_purpose(tree: ControlTree) -> None:
+    without, with_token = (tree.children(AUTH_INO, has_token=has) for has in (False, True))
+    assert ("personal_access_token", TOKEN_INO) in without
+    assert set(without) - set(with_token) == {("personal_access_token", TOKEN_INO)}
 
 
-def test_attributes(tree: ControlTree) -> None:
-    modes = {ino: tree.get_attributes(ino).mode for ino in (README_INO, AUTH_INO, TOKEN_INO)}
+async def test_everything_that_is_listed_beside_a_token_can_be_read(tree: ControlTree) -> None:
+    for folder in (ROOT_INO, AUTH_INO):
+        for _, ino in tree.children(folder, has_token=True):
+            tree.check_access(ino, os.R_OK)
+
+
+async def test_attributes(tree: ControlTree) -> None:
+    modes = {ino: tree.get_attributes(ino).mode for ino in (README_INO, AUTH_INO, TOKEN_INO, SCRIPT_INO)}
     assert modes == {
         README_INO: stat.S_IFREG | 0o444,
         AUTH_INO: stat.S_IFDIR | 0o555,
         TOKEN_INO: stat.S_IFREG | 0o222,
+        SCRIPT_INO: stat.S_IFREG | 0o555,
     }
-    readme = tree.open(ADA, README_INO, os.O_RDONLY)
-    assert isinstance(readme, bytes)
-    assert tree.get_attributes(README_INO).size == len(readme)
-    assert b"adb-1.azuredatabricks.net" in readme
+    readme = await tree.open(ADA, README_INO, os.O_RDONLY)
+    assert isinstance(readme, ControlText)
+    assert tree.get_attributes(README_INO).size == len(readme.content)
+    assert b"adb-1.azuredatabricks.net" in readme.content
+    assert readme.is_fixed
+
+
+async def test_what_differs_by_user_is_not_kept_by_the_kernel(tree: ControlTree) -> None:
+    for ino in (LOGIN_INO, STATUS_INO, STATUS_JSON_INO):
+        attributes = tree.get_attributes(ino)
+        assert (attributes.size, attributes.attr_timeout, attributes.entry_timeout) == (0, 0, 0)
+        opened = await tree.open(ADA, ino, os.O_RDONLY)
+        assert isinstance(opened, ControlText)
+        assert not opened.is_fixed
+        assert opened.content
     assert tree.get_attributes(TOKEN_INO).attr_timeout == 0
 
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
-def test_a_token_cannot_be_read(tree: ControlTree, flags: int) -> None:
+async def test_a_token_cannot_be_read(tree: ControlTree, flags: int) -> None:
     with pytest.raises(AccessDenied):
-        tree.open(ADA, TOKEN_INO, flags)
+        await tree.open(ADA, TOKEN_INO, flags)
 
 
 @pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR])
-def test_a_readme_cannot_be_written(tree: ControlTree, flags: int) -> None:
+@pytest.mark.parametrize("ino", [README_INO, SCRIPT_INO, STATUS_INO])
+async def test_a_text_cannot_be_written(tree: ControlTree, ino: int, flags: int) -> None:
     with pytest.raises(ReadOnly):
-        tree.open(ADA, README_INO, flags)
+        await tree.open(ADA, ino, flags)
 
 
-def test_access(tree: ControlTree) -> None:
+async def test_only_known_words_go_into_the_login_file(tree: ControlTree) -> None:
+    opened = await tree.open(ADA, LOGIN_INO, os.O_WRONLY)
+    assert isinstance(opened, WritingHandle)
+    opened.write(0, b"rm -rf /\n")
+    with pytest.raises(InvalidWrite, match="login, cancel, logout"):
+        opened.flush()
+
+
+async def test_access(tree: ControlTree) -> None:
     tree.check_access(TOKEN_INO, os.W_OK)
     tree.check_access(README_INO, os.R_OK)
     tree.check_access(AUTH_INO, os.R_OK | os.X_OK)
+    tree.check_access(SCRIPT_INO, os.R_OK | os.X_OK)
+    tree.check_access(LOGIN_INO, os.R_OK | os.W_OK)
     for ino, mode, error in [
         (TOKEN_INO, os.R_OK, AccessDenied),
         (TOKEN_INO, os.X_OK, AccessDenied),
         (README_INO, os.W_OK, ReadOnly),
         (README_INO, os.X_OK, AccessDenied),
+        (SCRIPT_INO, os.W_OK, ReadOnly),
         (AUTH_INO, os.W_OK, ReadOnly),
     ]:
         with pytest.raises(error):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from fuse4dbricks import errors
+from fuse4dbricks.auth.variables import PLAIN, SECRETS
+from fuse4dbricks.cli.auth import NotSignedInError
 from fuse4dbricks.cli.main import commands
-from fuse4dbricks.cli.mount import TOKEN_VARIABLE, mount
+from fuse4dbricks.cli.mount import mount
 from fuse4dbricks.cli.options import ENVIRONMENT_PREFIX
 from fuse4dbricks.config import MountConfig, flag_of, option_fields
 from fuse4dbricks.fuse.errnos import ERRNO_OF
@@ -21,7 +24,15 @@ TREE = Path(__file__).resolve().parents[2]
 README = (TREE / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text(encoding="utf-8"))
 
-FLAGS = {flag for command in commands.commands.values() for each in command.params for flag in each.opts}
+
+def commands_in(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from commands_in(command)
+
+
+FLAGS = {flag for command in commands_in(commands) for each in command.params for flag in each.opts}
 #: Flags of other programs that the README tells to run.
 FOREIGN_FLAGS = {"--device", "--cap-add", "--help"}
 
@@ -78,7 +89,7 @@ def test_variables_exist() -> None:
     for variable in re.findall(rf"{ENVIRONMENT_PREFIX}_([A-Z_]+)", README):
         assert variable.lower() in MountConfig.__dataclass_fields__
     workspace = next(each for each in mount.params if each.name == "workspace")
-    known = {TOKEN_VARIABLE, *(workspace.envvar or ())}
+    known = {*SECRETS, *PLAIN, *(workspace.envvar or ())}
     assert set(re.findall(r"\bDATABRICKS_[A-Z_]+", README)) <= known
 
 
@@ -86,6 +97,7 @@ def test_exit_codes() -> None:
     (sentence,) = re.findall(r"Exit codes: (.*?)\n\n", README, re.DOTALL)
     assert f"{errors.ConfigError.exit_code} for bad usage" in sentence
     assert f"{errors.MountError.exit_code} when the mount point or FUSE" in sentence
+    assert f"{NotSignedInError.exit_code} when you are not signed in" in " ".join(sentence.split())
     assert f"{errors.CacheFolderError.exit_code} when the cache folder" in " ".join(sentence.split())
 
 
