@@ -15,8 +15,9 @@ logger = logging.getLogger("fuse4dbricks.fuse")
 
 #: With the kernel's 128 KiB a sequential reader gets a fifth of the speed (3.1 against 0.6 GB/s).
 READ_AHEAD_KB = 4096
-#: The kernel's 12 lets a dozen stuck reads hold up everybody's thirteenth.
-MAX_BACKGROUND = 64
+#: The kernel works on so many direct and read-ahead requests at once: its 12 let a dozen stuck reads hold up
+#: everybody's thirteenth, and 64 made a cached read wait 75 s behind 200 (L10). Below the tasks of ``session.py``.
+MAX_BACKGROUND = 1000
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
