@@ -88,6 +88,11 @@ class Page:
     position: int
     last: bool
 
+    @property
+    def times(self) -> tuple[float, float]:
+        """As SQLite will give them back: -0.0 comes back as 0.0."""
+        return (float(self.fetched_at) + 0.0, float(self.expires_at) + 0.0)
+
 
 @dataclass(slots=True)
 class _Folder:
@@ -139,10 +144,9 @@ class _Folder:
 def write_page(session: Session, page: Page) -> None:
     """Store one page; the last one of an unbroken walk makes the listing complete."""
     folder = _Folder(session, page.place)
-    listing = folder.listing
-    walk, unbroken = _place_in_walk(page, listing)
+    walk, unbroken = _place_in_walk(page, folder.listing)
     entries = {entry.name: entry for entry in page.entries}
-    known = _find_known(folder, list(entries)) if listing is not None else {}
+    known = _find_known(folder, list(entries))
     for name, kind in known.items():
         if kind != Kind.FILE and entries[name].kind is Kind.FILE:
             _forget_child(folder, name)
@@ -150,17 +154,19 @@ def write_page(session: Session, page: Page) -> None:
     folder.forget_absences()
     if page.last and unbroken:
         _drop_unseen(folder, walk)
-        pages, complete, count = page.position + 1, 1, folder.count_entries()
+        folder.keep_listing(ListingRow(walk, page.position + 1, 1, folder.count_entries(), *page.times))
     else:
-        pages = page.position + 1 if unbroken else (listing.pages if listing is not None else 0)
-        complete = listing.complete if listing is not None else 0
-        count = folder.count_entries() if listing is None else listing.entries + len(entries) - len(known)
-    times = (page.fetched_at, page.expires_at)
-    if listing is not None and complete and not (page.last and unbroken):
-        times = (listing.fetched_at, listing.expires_at)
-    folder.keep_listing(
-        ListingRow(walk, pages, complete, count, float(times[0]) + 0.0, float(times[1]) + 0.0)
-    )
+        folder.keep_listing(_unfinished(folder, page, walk, unbroken, came=len(entries) - len(known)))
+
+
+def _unfinished(folder: _Folder, page: Page, walk: int, unbroken: bool, *, came: int) -> ListingRow:
+    """The listing's row in the middle of a walk: what an earlier walk completed stands, with its own times."""
+    old = folder.listing
+    if old is None:
+        return ListingRow(walk, int(unbroken), 0, folder.count_entries(), *page.times)
+    pages = page.position + 1 if unbroken else old.pages
+    times = (old.fetched_at, old.expires_at) if old.complete else page.times
+    return ListingRow(walk, pages, old.complete, old.entries + came, *times)
 
 
 def _place_in_walk(page: Page, listing: ListingRow | None) -> tuple[int, bool]:

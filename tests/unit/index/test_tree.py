@@ -269,6 +269,16 @@ async def test_a_file_in_place_of_a_folder_has_no_children(tmp_path: Path) -> No
             assert stored.entry == file_entry(folder.name)
 
 
+async def test_a_file_found_by_the_first_listing_has_no_children_either(tmp_path: Path) -> None:
+    folder = FOLDER.child("sub")
+    async with opened(tmp_path) as index:
+        see(index, folder, folder_entry("sub"))
+        see(index, folder.child("x"), file_entry("x"))
+        post_walk(index, FOLDER, [[file_entry("sub")]])
+        await index.flush()
+        assert index.tree.load_entry(folder.child("x"), None) is None
+
+
 async def test_a_folder_that_went_and_came_back_is_a_new_one(tmp_path: Path) -> None:
     folder = FOLDER.child("sub")
     async with opened(tmp_path) as index:
