@@ -301,7 +301,7 @@ class Filesystem:
         if ready is not None:
             return ready
         try:
-            return await handle.reader.read(offset, length)
+            return await handle.wait_for(offset, length)
         except (VersionChanged, NotFound) as error:
             self._metadata.mark_stale(handle.path, handle.reader.version)
             raise VersionChanged(str(error), request_id=error.request_id) from error

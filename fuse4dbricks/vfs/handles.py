@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+import trio
+
 from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.entry import Version
-from fuse4dbricks.errors import BadHandle
+from fuse4dbricks.errors import BadHandle, DeadlineExceeded
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.inodes import Node
 
 Buffer = bytes | bytearray | memoryview
+
+#: A handle that has waited so long in vain (seconds) does not wait again for so long: the kernel repeats at once what
+#: its read-ahead did not get, and ``cat`` of a silent file took the time limit twice (50 s measured).
+LONG_WAIT_SECONDS = 10.0
+TIRED_SECONDS = 1.0
 
 
 class Reader(Protocol):
@@ -38,12 +45,36 @@ class Reader(Protocol):
 
 @dataclass(slots=True, eq=False)
 class OpenFile:
-    """A handle on a remote file: one user, one inode and so one version."""
+    """A handle on a remote file: one user, one inode and so one version.
+
+    Attributes:
+        tired_until: on trio's clock; until then nothing is waited for.
+    """
 
     uid: int
     node: Node
     path: RemotePath
     reader: Reader
+    tired_until: float = float("-inf")
+
+    async def wait_for(self, offset: int, length: int) -> Buffer:
+        """Bytes, after whatever it takes.
+
+        Raises:
+            DeadlineExceeded: a long wait of this handle has just been in vain.
+            RemoteError: as the reader says.
+        """
+        began = trio.current_time()
+        if began < self.tired_until:
+            raise DeadlineExceeded(f"{self.path}: waited in vain a moment ago")
+        found = None
+        try:
+            found = await self.reader.read(offset, length)
+        finally:
+            now = trio.current_time()
+            if found is None and now - began >= LONG_WAIT_SECONDS:
+                self.tired_until = now + TIRED_SECONDS
+        return found
 
 
 @dataclass(slots=True, eq=False)
