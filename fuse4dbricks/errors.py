@@ -18,6 +18,7 @@ says which errno that is. Nothing below ``fuse/`` knows an errno.
     │   ├── InvalidToken          401, or 403 with a numeric code: the token is not (or no longer) good
     │   ├── VersionChanged        412, or the bytes are no longer those of the version asked for
     │   ├── Unreachable           no route, refused, DNS, TLS not trusted
+    │   ├── ConnectionLost        made, then broken, until the retries were over
     │   ├── DeadlineExceeded      the time for the call, the body or all retries ran out
     │   │   └── Throttled         ... because the service kept saying 429 or 503
     │   ├── ServerFailure         500 and its kin, after the retries
@@ -111,6 +112,14 @@ class VersionChanged(RemoteError):
 
 class Unreachable(RemoteError):
     """No connection: route, refusal, name resolution or an untrusted certificate."""
+
+
+class ConnectionLost(RemoteError):
+    """A connection was made and broke, each time.
+
+    An outage for who asked, but no sign that the next call would fail: a gateway may break one path's replies
+    and serve all others.
+    """
 
 
 class DeadlineExceeded(RemoteError):

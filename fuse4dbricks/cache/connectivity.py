@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 
 from fuse4dbricks.clock import Clock
-from fuse4dbricks.errors import DeadlineExceeded, RemoteError, ServerFailure, Unreachable
+from fuse4dbricks.errors import ConnectionLost, DeadlineExceeded, RemoteError, ServerFailure, Unreachable
 
 logger = logging.getLogger("fuse4dbricks.connectivity")
 
@@ -21,7 +21,7 @@ HOLD_SECONDS = 5.0
 
 def is_outage(error: BaseException) -> bool:
     """Whether ``error`` is about the weather: it says nothing of the object or of the principal."""
-    return isinstance(error, Unreachable | DeadlineExceeded | ServerFailure)
+    return isinstance(error, Unreachable | ConnectionLost | DeadlineExceeded | ServerFailure)
 
 
 class NotAsked(Unreachable):

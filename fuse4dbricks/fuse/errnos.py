@@ -27,6 +27,7 @@ ERRNO_OF: dict[type[BaseException], int] = {
     errors.InvalidToken: errno.EACCES,
     errors.VersionChanged: errno.ESTALE,
     errors.Unreachable: errno.EHOSTUNREACH,
+    errors.ConnectionLost: errno.EHOSTUNREACH,
     # EAGAIN would be the word for 429, but no program retries a regular file on it.
     errors.DeadlineExceeded: errno.ETIMEDOUT,
     errors.Throttled: errno.ETIMEDOUT,

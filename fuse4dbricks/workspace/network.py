@@ -14,11 +14,11 @@ import httpx
 import trio
 
 from fuse4dbricks.errors import (
+    ConnectionLost,
     DeadlineExceeded,
     ProtocolViolation,
     RemoteError,
     RequestRejected,
-    ServerFailure,
     Unreachable,
 )
 from fuse4dbricks.workspace.replies import VIOLATION_TRIES
@@ -108,7 +108,7 @@ def _unreachable(text: str, tries: int) -> Setback:
 
 def _lost(text: str) -> Setback:
     # There was a connection, so the host is reachable: one call that always breaks must not pass for an outage.
-    return Setback(ServerFailure(text), reason="lost", tries=LOST_TRIES)
+    return Setback(ConnectionLost(text), reason="lost", tries=LOST_TRIES)
 
 
 def _violation(text: str) -> Setback:

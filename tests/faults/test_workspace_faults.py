@@ -14,6 +14,7 @@ from fuse4dbricks.devworkspace import body_effects, effects
 from fuse4dbricks.devworkspace.faults import Effect
 from fuse4dbricks.entry import Kind, Version
 from fuse4dbricks.errors import (
+    ConnectionLost,
     DeadlineExceeded,
     InvalidToken,
     NotFound,
@@ -235,8 +236,8 @@ async def call(workspace: Workspace, token: Token, kind: str) -> None:
         (effects.Redirect(), ProtocolViolation),
         (effects.Redirect("http://169.254.169.254/"), ProtocolViolation),
         (effects.Redirect("file:///etc/passwd"), ProtocolViolation),
-        (effects.Reset(), ServerFailure),
-        (effects.Reset(after_bytes=10), ServerFailure),
+        (effects.Reset(), ConnectionLost),
+        (effects.Reset(after_bytes=10), ConnectionLost),
         (effects.Hang(), DeadlineExceeded),
         (effects.Hang(after_bytes=10), DeadlineExceeded),
         (effects.IgnoreRange(), ProtocolViolation),

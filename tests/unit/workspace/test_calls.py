@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from fuse4dbricks.errors import (
+    ConnectionLost,
     InvalidToken,
     NotFound,
     PermissionDenied,
@@ -124,7 +125,7 @@ async def test_what_does_not_pass_is_not_tried_again(answer: Answer, kind: type[
         (page, ProtocolViolation, 3),
         (lambda: httpx.ConnectError("refused"), Unreachable, 5),
         (lambda: httpx.ProxyError("407"), Unreachable, 5),
-        (lambda: httpx.ReadError("reset"), ServerFailure, 4),
+        (lambda: httpx.ReadError("reset"), ConnectionLost, 4),
         (lambda: refusal(503, "TEMPORARILY_UNAVAILABLE"), Throttled, None),
         (throttled, Throttled, None),
         (lambda: throttled("1"), Throttled, None),

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import (
+    ConnectionLost,
     DeadlineExceeded,
     InvalidToken,
     NotFound,
     PermissionDenied,
     ProtocolViolation,
     RemoteError,
-    ServerFailure,
     Throttled,
     VersionChanged,
 )
@@ -164,7 +164,7 @@ async def test_a_stream_that_keeps_breaking_goes_on_while_there_is_progress(auto
 
 async def test_a_byte_per_reply_is_no_progress(autojump_clock: Clock) -> None:
     async with scripted(cut(1, RESET)) as (workspace, sent):
-        with pytest.raises(ServerFailure):
+        with pytest.raises(ConnectionLost):
             await read(workspace)
     assert len(sent.requests) <= 5
 
