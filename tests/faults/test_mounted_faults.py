@@ -55,7 +55,6 @@ RETRY_AFTER = ("0", "1", "0.5", "-5", "nan", "inf", "soon", "", "1, 2", "0x1")
 MENDED: dict[str, Effect] = {
     "latency": Latency(0.3),
     **{str(status): Status(status=status) for status in (429, 500, 502, 503, 504)},
-    **{f"429 Retry-After {value!r}": Status(status=429, retry_after=value) for value in RETRY_AFTER},
     "503 Retry-After 1": Status(status=503, retry_after="1"),
     "429 RetryInfo": Status(status=429, retry_delay=0.5),
     "HTML page": Page(),
@@ -64,7 +63,8 @@ MENDED: dict[str, Effect] = {
     "reset before the headers": Reset(),
 }
 
-MENDED_IN_BODIES: dict[str, Effect] = {
+MENDED_IN_READING: dict[str, Effect] = {
+    **{f"429 Retry-After {value!r}": Status(status=429, retry_after=value) for value in RETRY_AFTER},
     "bandwidth": Bandwidth(4_000_000),
     "reset after 0 bytes": Reset(after_bytes=0),
     "reset in the body": Reset(after_bytes=100_000),
@@ -151,7 +151,7 @@ def _assert_well(shared: LiveMount, place: Place) -> None:
 # --- reading ---------------------------------------------------------------------------------------
 
 
-@_params({**MENDED, **MENDED_IN_BODIES})
+@_params({**MENDED, **MENDED_IN_READING})
 def test_reading_gets_over_it(served: Served, shared: LiveMount, place: Place, case: Effect) -> None:
     expected = place.put("a", SIZE)
     names(place.top)
@@ -314,7 +314,9 @@ def test_a_listing_that_never_ends_ends(served: Served, shared: LiveMount, place
 
 
 @pytest.mark.parametrize(
-    "effect", [Status(status=503), Status(status=429, retry_after="0"), Reset(), Page()], ids=str
+    "effect",
+    [Status(status=503), Status(status=429, retry_after="0"), Reset(), Page()],
+    ids=lambda effect: type(effect).__name__,
 )
 def test_every_level_gets_over_it(workspace: Served, tmp_path: Path, effect: Effect) -> None:
     """A mount for each: what is asked but once is asked at the start."""
