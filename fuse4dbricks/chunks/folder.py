@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from fuse4dbricks.chunks.admission import advice_on, check_outside, occupy, open_checked
-from fuse4dbricks.chunks.layout import CHUNK_FILE, CHUNKS, INDEX, TEMPORARY, TEMPORARY_FILE
+from fuse4dbricks.chunks.layout import CHUNK_FILE, CHUNKS, INDEX, INDEX_FILES, TEMPORARY, TEMPORARY_FILE
 from fuse4dbricks.chunks.safety import UnsafeError, entries, opened_folder
 from fuse4dbricks.errors import CacheError, CacheFolderError
 
@@ -79,17 +80,35 @@ class CacheFolder:
             raise CacheError(f"the cache folder's file system does not answer: {error}") from error
         return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
 
-    def overhead_bytes(self) -> int:
-        """Disk space of what is not a chunk: the index with its log, and the folders themselves.
+    def index_bytes(self) -> int:
+        """Disk space of the index with its log.
 
         Raises:
             CacheError: the folder cannot be read.
         """
+        return self._measured(lambda: sum(_blocks_of(self.fd, name) for name in INDEX_FILES))
+
+    def overhead_bytes(self) -> int:
+        """Disk space of all else that is not a chunk: the folders, the lock, an index that was set aside.
+
+        Raises:
+            CacheError: the folder cannot be read.
+        """
+
+        def count() -> int:
+            return (
+                os.fstat(self.fd).st_blocks
+                + _blocks_in(self.fd, ".", without=INDEX_FILES)
+                + _blocks_in(self.fd, CHUNKS)
+            )
+
+        return self._measured(count)
+
+    def _measured(self, count_blocks: Callable[[], int]) -> int:
         try:
-            blocks = os.fstat(self.fd).st_blocks + _blocks_in(self.fd, ".") + _blocks_in(self.fd, CHUNKS)
+            return count_blocks() * 512
         except OSError as error:
             raise CacheError(f"the cache folder cannot be read: {error}") from error
-        return blocks * 512
 
     def clear(self) -> None:
         """Remove the index and all chunks; nothing that is not ours. The lock and the marker stay.
@@ -133,7 +152,14 @@ def _clear_folder(dir_fd: int, name: str, ours: re.Pattern[str]) -> None:
                 os.unlink(entry, dir_fd=fd)
 
 
-def _blocks_in(dir_fd: int, name: str) -> int:
+def _blocks_in(dir_fd: int, name: str, without: tuple[str, ...] = ()) -> int:
     """512-byte blocks of the entries of a folder, not of what is below them."""
     with opened_folder(dir_fd, name) as fd:
-        return sum(os.stat(entry, dir_fd=fd, follow_symlinks=False).st_blocks for entry in entries(fd))
+        return sum(_blocks_of(fd, entry) for entry in entries(fd) if entry not in without)
+
+
+def _blocks_of(dir_fd: int, name: str) -> int:
+    try:
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_blocks
+    except FileNotFoundError:
+        return 0

@@ -19,6 +19,7 @@ MARKER = "fuse4dbricks-cache"
 LOCK = "lock"
 TAG = "CACHEDIR.TAG"
 INDEX = "index.sqlite"
+INDEX_FILES = (INDEX, f"{INDEX}-wal", f"{INDEX}-shm")
 CHUNKS = "chunks"
 TEMPORARY = "tmp"
 

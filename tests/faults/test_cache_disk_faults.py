@@ -111,7 +111,7 @@ async def harm_and_heal(
     assert rig.metrics.get("disk.dropped") == CHUNKS - 1
     assert await read_all(rig) == (CHUNKS, 0)
     # What differs between a chunk and the one that replaced it is when it was made.
-    assert all(file.read_bytes()[: 15 * KIB] == content[: 15 * KIB] for file, content in originals.items())
+    assert all(file.read_bytes()[: 60 * KIB] == content[: 60 * KIB] for file, content in originals.items())
 
 
 # --- F1: killed at any moment --------------------------------------------------------------------
@@ -134,7 +134,7 @@ async def test_a_killed_process_leaves_a_cache_that_is_right_and_is_tidied(tmp_p
         await trio.to_thread.run_sync(
             lambda: store_until_killed(folder, lines=rng.randrange(1, 60)), abandon_on_cancel=False
         )
-        async with storage_rig(folder, limits=DiskLimits(4 * MIB, min_free_bytes=0)) as rig:
+        async with storage_rig(folder, limits=DiskLimits(32 * MIB, min_free_bytes=0)) as rig:
             await until(lambda: ("disk.swept", {"kind": "orphan"}) in [row[:2] for row in rig.metrics])
             assert not list((folder / "tmp").iterdir())
             assert len(rig.stored()) == rig.index.chunks.get_totals().chunks
@@ -150,11 +150,11 @@ async def test_a_killed_process_leaves_a_cache_that_is_right_and_is_tidied(tmp_p
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MiB of its own."""
+    """A file system of 32 MiB of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", disk],
+        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=700", "tmpfs", disk],
         check=False,
         capture_output=True,
         text=True,
@@ -178,8 +178,8 @@ async def test_a_full_disk_costs_the_cache_and_no_read_and_is_used_again_when_it
         assert await read_all(rig, range(4)) == (16, 0)  # what is there is read
         assert (await read_all(rig, range(4, 40)))[0] == 0  # what is not comes from the workspace
         assert rig.metrics.get("disk.refused") > 0
-        said = [row.getMessage() for row in caplog.records if "disk is full" in row.getMessage()]
-        assert len(said) == 1
+        said = [row for row in caplog.records if row.name == "fuse4dbricks.cache"]
+        assert 1 <= len(said) <= 3
         ballast.unlink()
         for _ in range(10):
             clock.step(61)
@@ -191,15 +191,15 @@ async def test_where_the_disk_is_the_limit_new_chunks_replace_old_ones_and_the_m
     small_disk: Path,
 ) -> None:
     limits = DiskLimits(64 * MIB, min_free_bytes=MIB)
-    lowest = 6 * MIB
+    lowest = 32 * MIB
     async with storage_rig(small_disk / "cache", limits=limits) as rig:
-        for number in range(100):
+        for number in range(200):
             await rig.read_file(number)
             lowest = min(lowest, rig.folder.free_bytes()[0])
-        assert rig.metrics.get("disk.published") == 400
-        assert rig.metrics.get("disk.evicted", reason="space") > 80
-        assert MIB <= lowest < 2 * MIB
-        assert await read_all(rig, range(90, 100)) == (40, 0)
+        assert rig.metrics.get("disk.published") == 800
+        assert rig.metrics.get("disk.evicted", reason="space") > 200
+        assert MIB <= lowest < 3 * MIB
+        assert await read_all(rig, range(190, 200)) == (40, 0)
 
 
 @pytest.mark.parametrize("bits", [0o500, 0o000])
@@ -398,7 +398,7 @@ async def test_a_write_that_hangs_keeps_its_buffer_and_leaves_no_file(
 
 
 async def test_a_cache_smaller_than_what_is_read_is_never_wrong_and_never_too_big(tmp_path: Path) -> None:
-    limit = 4 * MIB
+    limit = 32 * MIB
     highest = 0
     limits = DiskLimits(limit, min_free_bytes=0)
     async with storage_rig(tmp_path / "cache", limits=limits) as rig:
@@ -407,7 +407,7 @@ async def test_a_cache_smaller_than_what_is_read_is_never_wrong_and_never_too_bi
             nonlocal highest
             rng = random.Random(seed)
             for _ in range(6):
-                number = rng.randrange(100)
+                number = rng.randrange(200)
                 path, version = VOLUME.child(f"{number}.bin"), version_of(number)
                 rig.tier.hold(path, version)
                 for chunk in rng.sample(range(CHUNKS_PER_FILE), CHUNKS_PER_FILE):
@@ -420,5 +420,5 @@ async def test_a_cache_smaller_than_what_is_read_is_never_wrong_and_never_too_bi
                 nursery.start_soon(reader, seed)
         assert rig.from_disk > 0
         assert rig.metrics.get("disk.evicted", reason="size") > 0
-        assert highest <= limit + 16 * KIB
+        assert highest <= limit
     assert rig.metrics.get("tasks.failed") == 0

@@ -24,7 +24,7 @@ from fuse4dbricks.units import KIB, MIB
 
 HOST = "adb-1.azuredatabricks.net"
 VOLUME = RemotePath(("main", "sales", "raw"))
-CHUNK = 16 * KIB
+CHUNK = 64 * KIB
 CHUNKS_PER_FILE = 4
 NO_MARGIN = DiskLimits(64 * MIB, min_free_bytes=0)
 
@@ -116,7 +116,7 @@ async def storage_rig(
 
 
 async def _store_for_ever(path: Path) -> None:
-    limits = DiskLimits(4 * MIB, min_free_bytes=0)
+    limits = DiskLimits(32 * MIB, min_free_bytes=0)
     async with storage_rig(path, limits=limits) as rig:
         number = 0
         while True:

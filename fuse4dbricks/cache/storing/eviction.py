@@ -39,9 +39,6 @@ YIELD_STEP = 0.1
 #: More than a writer needs is freed at once, so that the next ones need not wait: this part of the cache.
 SLACK = 0.02
 
-#: Chunks stored between looks at the space that the index takes: its log grows by some 10 KiB with each.
-RECOUNT = 16
-
 #: Seconds between runs by age, and by how many the two clocks may differ meanwhile to be believed.
 AGE_PERIOD = 3600.0
 CLOCK_TOLERANCE = 300.0
@@ -86,7 +83,6 @@ class Eviction:
         self._barren_until = 0.0
         self._yield_at = 0.0
         self._is_tight = False
-        self._stored = 0
         self._age_seen: tuple[float, float] | None = None
 
     def ask(self) -> None:
@@ -94,9 +90,8 @@ class Eviction:
         self._asked.set()
 
     def stored_one(self) -> None:
-        """A chunk was stored: have a pass soon if room gets short, or to look at how the index has grown."""
-        self._stored += 1
-        if self._stored >= RECOUNT or (self._scene.room.is_short and not self._is_barren):
+        """A chunk was stored: have a pass soon if room gets short."""
+        if self._scene.room.is_short and not self._is_barren:
             self._asked.set()
 
     def released(self) -> None:
@@ -141,7 +136,6 @@ class Eviction:
         scene = self._scene
         if not scene.breaker.is_due:
             return
-        self._stored = 0
         await self._look(scene.room)
         if scene.room.excess > 0:
             await self._replace("size", scene.room.excess)
@@ -153,9 +147,10 @@ class Eviction:
         await self._expire()
 
     async def _look(self, room: Room) -> None:
-        """Measure what others change: the index's size, and what the disk has to spare."""
+        """Measure what changes without us: the index's size, and what the disk has to spare."""
         scene = self._scene
         room.overhead = await scene.calls.run(scene.folder.overhead_bytes)
+        room.index = await scene.calls.run(scene.folder.index_bytes)
         free, total = await scene.calls.run(scene.folder.free_bytes)
         room.spare = free - scene.limits.get_margin(total) - room.reserved
 
@@ -181,7 +176,7 @@ class Eviction:
 
     def _note_tightness(self, room: Room) -> None:
         """Say once that the disk, not the limit, keeps the cache from storing; and when that is over."""
-        is_tight = room.spare < max(0, room.wanted)
+        is_tight = room.spare < 0 or room.shortage > 0
         if is_tight and not self._is_tight:
             logger.warning(
                 "the cache folder's disk is full but for what is to stay free: new chunks are not stored"

@@ -81,6 +81,13 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
+class _Written:
+    checksum: int
+    index_bytes: int
+    spare: int
+
+
+@dataclass(frozen=True, slots=True)
 class PublishingScene:
     """What publishing works on.
 
@@ -204,39 +211,41 @@ class Publisher:
         if not scene.index_breaker.allows():
             return "index"
         with scene.room.reserving(job.disk_bytes):
-            checksum = await scene.calls.run(partial(self._write, job, trio.lowlevel.current_trio_token()))
+            written = await scene.calls.run(partial(self._write, job, trio.lowlevel.current_trio_token()))
+            scene.room.index = written.index_bytes
+            scene.room.spare = min(scene.room.spare, written.spare)
             if job.is_unwanted:
                 await scene.removals.unlink([job.name])
                 return "dropped"
-            await self._record(job, checksum)
+            await self._record(job, written.checksum)
         scene.eviction.stored_one()
         scene.metrics.count("disk.published")
         scene.metrics.add("disk.published_bytes", len(job.payload))
         return None
 
-    def _write(self, job: _Job, token: trio.lowlevel.TrioToken) -> int:
-        """In a thread: the chunk file."""
+    def _write(self, job: _Job, token: trio.lowlevel.TrioToken) -> _Written:
+        """In a thread: the chunk file, and a look at what has grown meanwhile."""
         if not job.begin():
             raise CacheError("nobody waits for this chunk any more")
         try:
-            self._check_margin(job.disk_bytes)
+            spare = self._check_margin(job.disk_bytes)
             checksum = self._scene.store.write(job.label, job.payload)
             if job.is_given_up:
                 # It came too late: without a row it would be an orphan until the next start.
                 self._scene.store.remove([job.name])
-            return checksum
+            return _Written(checksum, self._scene.folder.index_bytes(), spare)
         finally:
             with suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._thread_over, job)
 
-    def _check_margin(self, size: int) -> None:
+    def _check_margin(self, size: int) -> int:
+        """What the disk has beyond its margin after ``size`` bytes more."""
         free, total = self._scene.folder.free_bytes()
-        margin = self._scene.limits.get_margin(total)
-        if free - size < margin:
+        spare = free - size - self._scene.limits.get_margin(total)
+        if spare < 0:
             cause = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            raise CacheError(
-                f"{free // MIB} MiB are free on its disk, {margin // MIB} MiB are to stay free"
-            ) from cause
+            raise CacheError(f"only {free // MIB} MiB are free on its disk") from cause
+        return spare
 
     async def _record(self, job: _Job, checksum: int) -> None:
         label, scene = job.label, self._scene

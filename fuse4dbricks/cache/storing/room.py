@@ -2,7 +2,8 @@
 
 The difficulty: the limit must hold as ``du`` sees it, while several chunks are being written that have no row, and
 deleted ones still have their file although their row is gone; and the index itself takes space too. So used space
-is the rows' sum, plus what is reserved by writers, plus what is waiting to be unlinked, plus the overhead.
+is the rows' sum, plus what is reserved by writers, plus what is waiting to be unlinked, plus the index and the folders.
+These last count for three quarters of the limit at most, or a cache of a few MiB would hold nothing but a log.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from fuse4dbricks.units import KIB, MIB
 
 #: Eviction starts here, before the limit is reached, and frees down to there (design section 4).
 START_FRACTION = 0.97
@@ -37,6 +40,13 @@ class DiskLimits:
         return int(total * self.min_free_fraction) if self.min_free_bytes is None else self.min_free_bytes
 
 
+#: The index grows by some 50 KiB with each commit, also for reasons of its own, until its log is written back. So much of the limit, though no more than a sixteenth, is left to what it grows between two looks at it.
+INDEX_GROWTH = 8 * MIB
+
+#: The same for the disk's margin, where there is a look with each chunk.
+SPARE_GROWTH = 256 * KIB
+
+
 class Room:
     """The account of one cache folder. For the loop only.
 
@@ -45,18 +55,21 @@ class Room:
         get_recorded: disk space of all chunks that have a row.
 
     Attributes:
+        limit: what the folder may take by this account.
         reserved: bytes of chunks being written.
         leaving: bytes of files whose row is gone.
-        overhead: bytes of all that is not a chunk; None until somebody has looked.
-        spare: bytes that the file system had beyond the margin, when somebody looked, less what was reserved since.
+        overhead: bytes of all that is neither chunk nor index; None until somebody has looked.
+        index: bytes of the index.
         wanted: bytes that writers wait for.
+        spare: bytes that the file system had beyond the margin, when somebody looked, less what was reserved since.
     """
 
     def __init__(self, limit: int, get_recorded: Callable[[], int]) -> None:
-        self.limit = limit
+        self.limit = limit - min(INDEX_GROWTH, limit // 16)
         self.reserved = 0
         self.leaving = 0
         self.overhead: int | None = None
+        self.index = 0
         self.wanted = 0
         self.spare = 0
         self._get_recorded = get_recorded
@@ -64,7 +77,8 @@ class Room:
     @property
     def used(self) -> int:
         """Bytes that the folder takes at most."""
-        return self._get_recorded() + self.reserved + self.leaving + (self.overhead or 0)
+        besides = min((self.overhead or 0) + self.index, self.limit * 3 // 4)
+        return self._get_recorded() + self.reserved + self.leaving + besides
 
     @property
     def is_short(self) -> bool:
@@ -81,11 +95,15 @@ class Room:
     @property
     def shortage(self) -> int:
         """Bytes to free so that who waits finds spare space; 0 where others have used up the margin itself."""
-        return max(0, self.wanted - self.spare) if self.spare >= 0 else 0
+        if not self.wanted or self.spare < 0:
+            return 0
+        return max(0, self.wanted + SPARE_GROWTH - self.spare)
 
     def fits(self, size: int) -> bool:
         """Whether ``size`` more bytes may be written now."""
-        return self.overhead is not None and self.used + size <= self.limit and size <= self.spare
+        return (
+            self.overhead is not None and self.used + size <= self.limit and size + SPARE_GROWTH <= self.spare
+        )
 
     @contextmanager
     def reserving(self, size: int) -> Iterator[None]:

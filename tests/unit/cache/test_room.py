@@ -1,20 +1,34 @@
-from fuse4dbricks.cache.storing.room import DiskLimits, Room
+from fuse4dbricks.cache.storing.room import SPARE_GROWTH, DiskLimits, Room
+from fuse4dbricks.units import GIB, MIB
 
 
 def room_of(recorded: int, overhead: int | None = 0) -> Room:
     room = Room(1000, lambda: recorded)
+    room.limit = 1000
     room.overhead = overhead
-    room.spare = 10_000
+    room.spare = 10 * SPARE_GROWTH
     return room
 
 
+def test_a_part_of_the_limit_is_left_to_the_index_to_grow_in() -> None:
+    assert Room(16_000, lambda: 0).limit == 15_000
+    assert Room(10 * GIB, lambda: 0).limit == 10 * GIB - 8 * MIB
+
+
 def test_everything_that_takes_space_counts() -> None:
-    room = room_of(500, overhead=100)
+    room = room_of(500, overhead=40)
+    room.index = 60
     with room.reserving(50), room.parting(25):
         assert room.used == 675
         assert room.fits(325)
         assert not room.fits(326)
     assert room.used == 600
+
+
+def test_what_is_not_a_chunk_counts_for_three_quarters_of_the_limit_at_most() -> None:
+    room = room_of(100, overhead=400)
+    room.index = 5000
+    assert room.used == 850
 
 
 def test_nothing_fits_before_somebody_has_looked() -> None:
@@ -35,15 +49,16 @@ def test_who_waits_is_made_room_for() -> None:
 
 def test_the_disk_may_have_less_to_spare_than_the_limit_allows() -> None:
     room = room_of(0)
-    room.spare = 100
+    room.spare = SPARE_GROWTH + 100
     assert room.fits(100)
     assert not room.fits(101)
     with room.reserving(60):
         assert not room.fits(41)
     assert not room.fits(41)  # it is written now; the next look tells
+    assert room.shortage == 0
     with room.wanting(50):
         assert room.shortage == 10
-        room.spare = -1000  # others filled the disk: what they took is not for this writer to free
+        room.spare = -1  # others have used up the margin: what they took is not for this writer to free
         assert room.shortage == 0
 
 

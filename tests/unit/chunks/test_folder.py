@@ -279,14 +279,15 @@ def test_overhead_is_what_du_counts_besides_the_chunks(tmp_path: Path) -> None:
         for index in range(40):
             store.write(label(index), b"y" * 5000)
         counted = subprocess.run(["du", "-s", "-B1", folder.path], capture_output=True, text=True, check=True)
-        assert int(counted.stdout.split()[0]) == folder.overhead_bytes() + chunks
+        assert int(counted.stdout.split()[0]) == folder.overhead_bytes() + folder.index_bytes() + chunks
+        assert folder.index_bytes() == 102_400
 
 
 def test_a_closed_or_vanished_folder_is_an_error_of_the_cache(tmp_path: Path) -> None:
     folder = CacheFolder.open(tmp_path / "cache")
     folder.close()
     folder.close()
-    for ask in (folder.free_bytes, folder.overhead_bytes):
+    for ask in (folder.free_bytes, folder.overhead_bytes, folder.index_bytes):
         with pytest.raises(CacheError):
             ask()
 
