@@ -275,12 +275,14 @@ class Filesystem:
         known = self._metadata.get_entry(viewer, path) or await self._metadata.resolve_entry(viewer, path)
         if known.entry is None:
             raise NotFound(f"no {path}")
-        if known.entry.version is None or known.entry.version != node.version:
+        version = known.entry.version
+        if version is None or node.version is None or not version.same_bytes_as(node.version):
             raise VersionChanged(f"{path} has changed")
-        reader = self._content.open(lambda: self._reading_viewer(uid, path), path, known.entry.version)
+        reader = self._content.open(lambda: self._reading_viewer(uid, path), path, version)
         node.holds += 1
-        # The inode is the version, so whatever pages the kernel has of it are right.
-        return Opened(self.handles.add(OpenFile(uid, node, path, reader)), keep_cache=True)
+        # The inode is the version, so whatever pages the kernel has of it are right; unless the file is so young
+        # that it may have changed without a trace since the inode was found: then they are read again.
+        return Opened(self.handles.add(OpenFile(uid, node, path, reader)), keep_cache=version == node.version)
 
     async def read(self, number: int, offset: int, length: int) -> Buffer:
         """Bytes of the handle's version; short only at its end.

@@ -244,14 +244,24 @@ async def test_a_file_that_changes_under_a_handle_is_stale_and_its_metadata_too(
         assert (now.ino == 0) is is_deleted
 
 
-async def test_a_file_that_is_new_is_another_inode_once_it_has_settled() -> None:
-    setting = setting_of()
-    setting.workspace.put(at("d", "f"))
-    async with bench_of(setting) as bench:
+async def test_an_unchanged_file_keeps_its_inode() -> None:
+    async with bench_of(setting_of("f")) as bench:
         kernel = kernel_of(bench)
         first = await kernel.walk(at("d", "f"))
         bench.clock.step(Ttls().inner)
         assert (await kernel.walk(at("d", "f"))).ino == first.ino, "unchanged: the kernel's pages stay good"
+
+
+async def test_a_file_too_young_to_be_trusted_opens_but_its_pages_are_read_again() -> None:
+    """With a short TTL each look at a file of this very second is another version: ``open`` must not be ESTALE."""
+    setting = setting_of()
+    setting.workspace.put(at("d", "f"), unsettled_at=MODIFIED)
+    async with bench_of(setting) as bench:
+        file = await kernel_of(bench).walk(at("d", "f"))
+        assert (await bench.filesystem.open(ADA, file.ino, os.O_RDONLY)).keep_cache
+        bench.workspace.put(at("d", "f"), unsettled_at=MODIFIED + 1)
+        bench.clock.step(Ttls().inner)
+        assert not (await bench.filesystem.open(ADA, file.ino, os.O_RDONLY)).keep_cache
 
 
 async def test_handles_that_are_not_open() -> None:

@@ -125,9 +125,17 @@ class FakeWorkspace:
             self._folders[path.parent].setdefault(path.name, Entry(path.name, kind))
         self._folders.setdefault(path, {})
 
-    def put(self, path: RemotePath, size: int = 5, modified: int = MODIFIED, etag: str | None = None) -> None:
+    def put(
+        self,
+        path: RemotePath,
+        size: int = 5,
+        modified: int = MODIFIED,
+        etag: str | None = None,
+        unsettled_at: int = 0,
+    ) -> None:
         self.make_folder(path.parent)
-        self._folders[path.parent][path.name] = Entry(path.name, Kind.FILE, Version(size, modified, etag))
+        version = Version(size, modified, etag, unsettled_at)
+        self._folders[path.parent][path.name] = Entry(path.name, Kind.FILE, version)
 
     def remove(self, path: RemotePath) -> None:
         del self._folders[path.parent][path.name]
