@@ -42,7 +42,7 @@ class MountLine:
 def read_mounts(table: Path = Path("/proc/self/mountinfo")) -> list[MountLine]:
     """All mounts of this process's namespace, later ones on top of earlier ones."""
     lines = []
-    for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    for line in table.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
         left, _, right = line.partition(" - ")
         fields, kind = left.split(" "), right.split(" ")
         if len(fields) >= 5 and len(kind) >= 2:
