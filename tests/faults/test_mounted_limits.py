@@ -34,7 +34,7 @@ REQUEST = 30.0
 
 SILENCE: dict[str, Effect] = {
     "hang before the headers": Hang(),
-    "hang in the body": Hang(after_bytes=100_000),
+    "hang in the body": Hang(after_bytes=1000),
     "late": Latency(60),
     "drip": Drip(0.5),
     "headers drip": DripHeaders(0.5),
