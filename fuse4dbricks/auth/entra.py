@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fuse4dbricks.auth.answers import issued_of, words_of
-from fuse4dbricks.auth.entra_http import EntraHttp
+from fuse4dbricks.auth.endpoint import Endpoint
 from fuse4dbricks.auth.secret import Secret
 from fuse4dbricks.auth.source import Issued, SourceFailure
 
@@ -170,7 +170,7 @@ class Account:
                 authority=site.url,
                 # The authority was chosen by whoever mounts: asking Microsoft about it would break sovereign clouds.
                 instance_discovery=False,
-                http_client=EntraHttp(site.authority, site.verify),
+                http_client=Endpoint(site.authority, site.verify),
                 token_cache=self._cache,
             )
         return self._app
@@ -184,7 +184,7 @@ def discover_tenant(base: str, verify: ssl.SSLContext | None) -> str:
     Raises:
         SourceFailure: the workspace does not answer.
     """
-    http = EntraHttp(base, verify)
+    http = Endpoint(base, verify)
     try:
         reply = http.get(f"{base}/aad/auth")
     finally:
@@ -202,7 +202,7 @@ def fetch_service_token(site: EntraSite, client_id: str, secret: Secret, *, orig
     Raises:
         SourceFailure: refused, or nobody answered.
     """
-    http = EntraHttp(site.authority, site.verify)
+    http = Endpoint(site.authority, site.verify)
 
     def acquire() -> Any:
         import msal  # noqa: PLC0415 - only a login pays for it

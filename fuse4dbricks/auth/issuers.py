@@ -65,8 +65,10 @@ class Site:
 
 async def issue_client_token(site: Site, client_id: str, secret: Secret) -> Issued:
     """OAuth of a service principal of Databricks."""
-    return await fetch_client_token(
-        site.base, client_id, secret, site.verify, origin=f"service principal {client_id}"
+    origin = f"service principal {client_id}"
+    return await trio.to_thread.run_sync(
+        lambda: fetch_client_token(site.base, client_id, secret, site.verify, origin=origin),
+        abandon_on_cancel=True,
     )
 
 

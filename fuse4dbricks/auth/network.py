@@ -23,7 +23,7 @@ def client_options(url: str, verify: ssl.SSLContext | None) -> dict[str, Any]:
     """For an httpx client that speaks to ``url``; proxies of the environment are not for this machine's own ports."""
     return {
         "verify": True if verify is None else verify,
-        "timeout": NETWORK_SECONDS,
+        "timeout": httpx.Timeout(NETWORK_SECONDS),
         "trust_env": not is_loopback(url),
         "follow_redirects": False,
     }

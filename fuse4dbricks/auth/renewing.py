@@ -85,7 +85,7 @@ class Renewing:
         self._held: _Held | None = None
         self._failure: SourceFailure | None = None
         self._pause = FIRST_PAUSE
-        self._retry_at = float("-inf")
+        self._retry_at = self._ahead_at = float("-inf")
         self._forced_at = float("-inf")
 
     @property
@@ -103,15 +103,9 @@ class Renewing:
     def get(self) -> Token | None:
         """The token, fresh or stale; while the issuer is out of reach, the expired one: it still says who asks."""
         now, held = self._clock.monotonic(), self._held
-        if held is None:
-            if self._failure is not None:
-                self._renew_ahead(now)
-            return None
-        if now >= held.stale_at:
+        if self._failure is not None if held is None else now >= held.stale_at:
             self._renew_ahead(now)
-            if now >= held.expires_at:
-                return held.token if self._failure is not None and self._failure.is_outage else None
-        return held.token
+        return self._usable(now)
 
     async def fetch(self, rejected: Token | None) -> Token | None:
         """The token, renewed if need be; not ``rejected``.
@@ -119,12 +113,13 @@ class Renewing:
         Raises:
             Unreachable: the issuer does not answer, and no token is held.
         """
-        token = self.get()
-        if token is not None and token != rejected:
+        now = self._clock.monotonic()
+        token = self._usable(now)
+        if token is not None and token != rejected and not self._is_due(now):
             return token
         if self._was_refused_at_once(rejected):
             return None
-        if self._clock.monotonic() < self._retry_at and self._failure is not None:
+        if self._failure is not None and now < self._retry_at and _ONLY not in self._flights:
             return self._fall_back(rejected, self._failure)
         try:
             token = await self._flights.join(_ONLY, lambda: self._renew(forced=rejected is not None))
@@ -144,6 +139,16 @@ class Renewing:
             return Report(self.name, failure.outcome, str(failure))
         return Report(self.name, Outcome.NOT_ASKED)
 
+    def _usable(self, now: float) -> Token | None:
+        held = self._held
+        if held is None or now < held.expires_at:
+            return None if held is None else held.token
+        return held.token if self._failure is not None and self._failure.is_outage else None
+
+    def _is_due(self, now: float) -> bool:
+        """Whether the token is over and it is time to try again."""
+        return self._held is not None and now >= max(self._held.expires_at, self._retry_at)
+
     def _was_refused_at_once(self, rejected: Token | None) -> bool:
         held = self._held
         if rejected is None or held is None or held.token != rejected:
@@ -161,10 +166,10 @@ class Renewing:
         raise Unreachable(f"{self.name}: {failure}")
 
     def _renew_ahead(self, now: float) -> None:
-        if now < self._retry_at or _ONLY in self._flights or not self._supervisor.is_open:
+        if now < max(self._retry_at, self._ahead_at) or not self._supervisor.is_open:
             return
-        # Until the task runs, each further reader would start one more.
-        self._retry_at = now + FIRST_PAUSE
+        # Each further reader would start one more task, if only to join the flight.
+        self._ahead_at = now + FIRST_PAUSE
         self._supervisor.start_soon("token-renewal", self._renew_quietly)
 
     async def _renew_quietly(self) -> None:

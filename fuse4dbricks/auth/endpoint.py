@@ -1,14 +1,17 @@
-"""httpx in the form that msal wants of an HTTP client.
+"""A blocking HTTP client for token endpoints, in the form that msal wants one; for a thread.
 
 The difficulty: msal is written for ``requests``, which drops form fields that are None; httpx would send them as
-empty ones. And its errors travel through msal into the caller's hands, so they are ours from the start.
+empty ones. Its errors travel through msal into the caller's hands, so they are ours from the start. And nobody can
+end a thread, so each call has an end of its own, also when the answer comes a byte at a time.
 """
 
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -16,11 +19,15 @@ from fuse4dbricks.auth.answers import MAX_ANSWER_BYTES
 from fuse4dbricks.auth.network import client_options, lost
 from fuse4dbricks.auth.source import SourceFailure
 
+#: Seconds for a whole answer; the caller stops waiting at about the same time.
+ANSWER_SECONDS = 20.0
+
 
 class Reply:
     """What msal reads of a response."""
 
-    def __init__(self, status_code: int, text: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, host: str, status_code: int, text: str, headers: Mapping[str, str]) -> None:
+        self.host = host
         self.status_code = status_code
         self.text = text
         self.headers = headers
@@ -33,14 +40,15 @@ class Reply:
         """
         if self.status_code >= 400:
             is_outage = self.status_code == 429 or self.status_code >= 500
-            raise SourceFailure(f"Entra answers {self.status_code}", is_outage=is_outage)
+            raise SourceFailure(f"{self.host} answers {self.status_code}", is_outage=is_outage)
 
 
-class EntraHttp:
-    """A blocking client, for msal in a thread."""
+class Endpoint:
+    """One host with token endpoints."""
 
-    def __init__(self, authority: str, verify: ssl.SSLContext | None) -> None:
-        self._client = httpx.Client(**client_options(authority, verify))
+    def __init__(self, base: str, verify: ssl.SSLContext | None) -> None:
+        self._client = httpx.Client(**client_options(base, verify))
+        self._name = urlsplit(base).netloc
 
     def get(
         self, url: str, params: Any = None, headers: Mapping[str, str] | None = None, **_: object
@@ -54,27 +62,33 @@ class EntraHttp:
         params: Any = None,
         data: Any = None,
         headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
         **_: object,
     ) -> Reply:
-        """POST of a form."""
+        """POST of a form; ``auth`` is a name and a password for HTTP Basic."""
         body: dict[str, Any] = (
             {"content": data} if isinstance(data, str | bytes) else {"data": _present(data)}
         )
-        return self._send("POST", url, params=_present(params), headers=headers, **body)
+        return self._send("POST", url, params=_present(params), headers=headers, auth=auth, **body)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
     def _send(self, method: str, url: str, **content: Any) -> Reply:
+        ends_at = time.monotonic() + ANSWER_SECONDS
         try:
             with self._client.stream(method, url, **content) as reply:
                 body = bytearray()
                 for piece in reply.iter_bytes():
                     body += piece
+                    if time.monotonic() > ends_at:
+                        raise SourceFailure(f"{self._name} does not finish its answer", is_outage=True)
                     if len(body) > MAX_ANSWER_BYTES:
-                        raise SourceFailure("Entra's answer is too long", is_outage=True)
-                return Reply(reply.status_code, body.decode("utf-8", "replace"), dict(reply.headers))
+                        raise SourceFailure(f"the answer of {self._name} is too long", is_outage=True)
+                return Reply(
+                    self._name, reply.status_code, body.decode("utf-8", "replace"), dict(reply.headers)
+                )
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise lost(url, error) from None
 
