@@ -18,6 +18,7 @@ from pathlib import Path
 import trio
 
 from fuse4dbricks.access import Access
+from fuse4dbricks.app.books import begin_books, open_books
 from fuse4dbricks.app.ending import Ending, ended_by_signals
 from fuse4dbricks.app.signing_in import SigningIn, open_signing_in, site_of
 from fuse4dbricks.app.storage import Storage, open_storage
@@ -99,6 +100,7 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             )
         if ending.wanted.is_set():
             return
+        keeper = open_books(storage, metrics, stack)
         supervisor = await stack.enter_async_context(supervised(metrics))
         signing_in = await open_signing_in(
             config,
@@ -111,18 +113,18 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             Base(config, workspace, storage, supervisor, metrics, clock, signing_in)
         )
         options = SessionOptions(mountpoint, fsname=workspace.host, allow_other=config.allow_other)
-        _note_mount(storage, mountpoint, clock, stack)
+        begin_books(
+            keeper,
+            storage,
+            config,
+            mountpoint=mountpoint,
+            supervisor=supervisor,
+            clock=clock,
+            stack=stack,
+        )
         # The first to run: from then on the teardown has its seconds.
         stack.callback(ending.begin)
         await serve(filesystem, metrics, options, stop=ending.wanted, on_ready=on_ready)
-
-
-def _note_mount(storage: Storage, mountpoint: Path, clock: Clock, stack: AsyncExitStack) -> None:
-    """Leave word in the index of who uses it."""
-    if storage.index is not None:
-        counters = storage.index.counters
-        counters.post_mount(os.getpid(), str(mountpoint), clock.wall())
-        stack.callback(counters.post_unmount)
 
 
 def _prepare(config: MountConfig) -> Path:

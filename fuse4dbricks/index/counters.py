@@ -27,10 +27,9 @@ class Counters:
         self._reader = reader
         self._writer = writer
 
-    def post_counts(self, deltas: Mapping[str, int]) -> None:
-        """Add to counters."""
-        if deltas:
-            self._writer.post(partial(_add, deltas=dict(deltas)), rows=len(deltas))
+    def post_counts(self, deltas: Mapping[str, int]) -> bool:
+        """Add to counters; False when there is no room for that now."""
+        return not deltas or self._writer.post(partial(_add, deltas=dict(deltas)), rows=len(deltas))
 
     def load_counts(self) -> dict[str, int]:
         """All counters since the index was made; empty when it cannot be read now."""

@@ -7,8 +7,9 @@ meaning; counting an undeclared name is an error that the first test finds.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 #: name → (unit, meaning). Labels are free, few and bounded (a kind, a status class; never a path).
 DECLARED: Mapping[str, tuple[str, str]] = {
@@ -49,6 +50,9 @@ DECLARED: Mapping[str, tuple[str, str]] = {
     "tasks.failed": ("tasks", "background tasks that raised, by task"),
 }
 
+#: Labels are words (a kind, an exception's name), so none holds a comma or a brace.
+_FLAT = re.compile(r"([a-z_.]+)\{(.+)\}")
+
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -57,6 +61,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self._counters: Counter[tuple[str, Labels]] = Counter()
+        self._held_back: list[Callable[[], None]] = []
+
+    def expect(self, hand_over: Callable[[], None]) -> None:
+        """Somebody holds counts back for speed; ``hand_over`` is called before anything is read."""
+        self._held_back.append(hand_over)
 
     def count(self, name: str, **labels: str) -> None:
         """Add one."""
@@ -74,9 +83,31 @@ class Metrics:
 
     def get(self, name: str, **labels: str) -> int:
         """The sum over all label sets that contain ``labels``."""
+        self._settle()
         wanted = set(labels.items())
         return sum(n for (key, have), n in self._counters.items() if key == name and wanted <= set(have))
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, str], int]]:
+        self._settle()
         for (name, labels), amount in sorted(self._counters.items()):
             yield name, dict(labels), amount
+
+    def _settle(self) -> None:
+        for hand_over in self._held_back:
+            hand_over()
+
+
+def flat_name(name: str, labels: Mapping[str, str]) -> str:
+    """A counter and its labels in one text: ``remote.calls{kind=head}``."""
+    if not labels:
+        return name
+    return f"{name}{{{','.join(f'{key}={value}' for key, value in sorted(labels.items()))}}}"
+
+
+def parse_flat_name(text: str) -> tuple[str, dict[str, str]]:
+    """The name and the labels that :func:`flat_name` put together; an odd text is a name without labels."""
+    match = _FLAT.fullmatch(text)
+    if match is None:
+        return text, {}
+    pairs = (pair.partition("=") for pair in match[2].split(","))
+    return match[1], {key: value for key, _, value in pairs}

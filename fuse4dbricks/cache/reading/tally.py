@@ -1,7 +1,7 @@
 """Counting what each layer answered, at the price of an addition.
 
 The difficulty: a labelled counter costs as much as the RAM hit that it counts. So hits are summed in plain
-integers and handed to the metrics now and then.
+integers and handed to the metrics now and then, and whenever somebody reads these.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class HitTally:
         self._layer = layer
         self._reads = 0
         self._bytes = 0
+        metrics.expect(self.flush)
 
     def add(self, size: int) -> None:
         """One read of ``size`` bytes."""
