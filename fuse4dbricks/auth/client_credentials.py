@@ -31,11 +31,8 @@ def fetch_client_token(
     Raises:
         SourceFailure: refused, or nobody answered.
     """
-    endpoint = Endpoint(base, verify)
-    try:
-        reply = endpoint.post(f"{base}/oidc/v1/token", data=_FORM, auth=(client_id, secret.reveal()))
-    finally:
-        endpoint.close()
+    url = f"{base}/oidc/v1/token"
+    reply = Endpoint(base, verify).post(url, data=_FORM, auth=(client_id, secret.reveal()))
     if reply.status_code == 200:
         return issued_of(decode_answer(reply.text), origin=origin)
     if reply.status_code == 429 or reply.status_code >= 500:

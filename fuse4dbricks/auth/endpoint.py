@@ -44,10 +44,10 @@ class Reply:
 
 
 class Endpoint:
-    """One host with token endpoints."""
+    """One host with token endpoints; keeps no connection between two calls, which are an hour apart."""
 
     def __init__(self, base: str, verify: ssl.SSLContext | None) -> None:
-        self._client = httpx.Client(**client_options(base, verify))
+        self._options = client_options(base, verify)
         self._name = urlsplit(base).netloc
 
     def get(
@@ -71,14 +71,10 @@ class Endpoint:
         )
         return self._send("POST", url, params=_present(params), headers=headers, auth=auth, **body)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
     def _send(self, method: str, url: str, **content: Any) -> Reply:
         ends_at = time.monotonic() + ANSWER_SECONDS
         try:
-            with self._client.stream(method, url, **content) as reply:
+            with httpx.Client(**self._options) as client, client.stream(method, url, **content) as reply:
                 body = bytearray()
                 for piece in reply.iter_bytes():
                     body += piece

@@ -184,11 +184,7 @@ def discover_tenant(base: str, verify: ssl.SSLContext | None) -> str:
     Raises:
         SourceFailure: the workspace does not answer.
     """
-    http = Endpoint(base, verify)
-    try:
-        reply = http.get(f"{base}/aad/auth")
-    finally:
-        http.close()
+    reply = Endpoint(base, verify).get(f"{base}/aad/auth")
     if reply.status_code == 429 or reply.status_code >= 500:
         raise SourceFailure(f"the workspace does not say its tenant ({reply.status_code})", is_outage=True)
     parts = urlsplit(reply.headers.get("location", "")).path.split("/")
@@ -202,21 +198,21 @@ def fetch_service_token(site: EntraSite, client_id: str, secret: Secret, *, orig
     Raises:
         SourceFailure: refused, or nobody answered.
     """
-    http = Endpoint(site.authority, site.verify)
 
     def acquire() -> Any:
         import msal  # noqa: PLC0415 - only a login pays for it
 
         # A new application each time: one that lives replays its cached token, also the one that was refused.
         app = msal.ConfidentialClientApplication(
-            client_id, secret.reveal(), authority=site.url, instance_discovery=False, http_client=http
+            client_id,
+            secret.reveal(),
+            authority=site.url,
+            instance_discovery=False,
+            http_client=Endpoint(site.authority, site.verify),
         )
         return app.acquire_token_for_client([DATABRICKS_SCOPE])
 
-    try:
-        answer = _asking(acquire) or {}
-    finally:
-        http.close()
+    answer = _asking(acquire) or {}
     if "access_token" not in answer:
         raise SourceFailure(f"Entra refuses the service principal {client_id} ({words_of(answer)})")
     return issued_of(answer, origin=origin)
@@ -229,10 +225,8 @@ def _asking(question: Any) -> Any:
     except SourceFailure as failure:
         # Without msal's frames, whose locals hold tokens.
         raise failure.with_traceback(None) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise SourceFailure(
-            f"Entra's answer is not what it should be ({type(error).__name__})", is_outage=True
-        ) from None
+    except Exception as error:  # noqa: BLE001 - whatever a server sends becomes any of a dozen kinds in msal
+        raise SourceFailure(f"Entra is not well ({type(error).__name__})", is_outage=True) from None
 
 
 def _line(text: str) -> str:

@@ -214,10 +214,14 @@ class DeviceLogins:
                 return issued
 
     def _sign_in(self, uid: int, account: Account, issued: Issued | None) -> None:
+        # Whatever msal has cached is stale when a renewal is wanted, except in a login just taken up.
+        may_be_cached = issued is None
+
         async def renew(forced: bool) -> Issued:
-            # Whatever msal has cached is stale by now, except in a login just taken up.
-            is_first = renewing.is_untried and not forced
-            renewed = await self._ask(uid, lambda: account.renew(forced=not is_first))
+            nonlocal may_be_cached
+            is_forced = forced or not may_be_cached
+            may_be_cached = False
+            renewed = await self._ask(uid, lambda: account.renew(forced=is_forced))
             await self._keep(uid, account)
             return renewed
 
