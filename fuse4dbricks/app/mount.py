@@ -71,6 +71,7 @@ class Base:
     metrics: Metrics
     clock: Clock
     signing_in: SigningIn
+    stack: AsyncExitStack
 
 
 async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
@@ -110,7 +111,7 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             supervisor=supervisor,
         )
         filesystem = build_filesystem(
-            Base(config, workspace, storage, supervisor, metrics, clock, signing_in)
+            Base(config, workspace, storage, supervisor, metrics, clock, signing_in, stack)
         )
         options = SessionOptions(mountpoint, fsname=workspace.host, allow_other=config.allow_other)
         begin_books(
@@ -197,6 +198,8 @@ def _build_content(base: Base) -> DataCache:
         chunk_size=config.chunk_size,
     )
     if storage.index is not None:
+        # Runs while the supervisor still does: what a reader has just been given is stored before the end.
+        base.stack.push_async_callback(disk.aclose)
         base.supervisor.run_forever("eviction", disk.run_eviction)
         base.supervisor.run_forever("sweep", disk.run_sweep)
     return DataCache(
