@@ -90,7 +90,7 @@ TOLD: dict[str, tuple[Effect, set[int]]] = {
     "400": (Status(status=400), {errno.EIO}),
     "403": (Status(status=403, error_code="PERMISSION_DENIED"), {errno.EACCES}),
     "429 for an hour": (Status(status=429, retry_after="3600"), {errno.ETIMEDOUT}),
-    "reset": (Reset(), {errno.EIO}),
+    "reset": (Reset(), {errno.EHOSTUNREACH}),
     "429 until 2100": (Status(status=429, retry_after="Fri, 01 Jan 2100 00:00:00 GMT"), {errno.ETIMEDOUT}),
     "503 for an hour": (Status(status=503, retry_after="3600"), {errno.ETIMEDOUT}),
     "HTML page": (Page(), {errno.EIO}),
@@ -245,7 +245,7 @@ def test_a_file_that_always_breaks_off_harms_no_other(served: Served, place: Pla
     good = place.put("good", SIZE)
     names(place.top)
     fault = served.faults.add(Reset(after_bytes=0), kind=READING, path=f"*{place.remote}/bad")
-    assert _raises(place.top / "bad", READING) == errno.EIO
+    assert _raises(place.top / "bad", READING) == errno.EHOSTUNREACH
     assert fault.fired
     assert (place.top / "good").read_bytes() == good
     fault.remove()
