@@ -7,8 +7,6 @@ calls.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from fuse4dbricks.entry import Entry, Version
@@ -108,7 +106,7 @@ class FilesApi:
 
     def stream_range(
         self, token: Token, path: RemotePath, start: int, stop: int, version: Version, ticket: Ticket
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    ) -> RangeStream:
         """Bytes ``[start, stop)`` of exactly ``version``, in pieces as they arrive, never one beyond ``stop``.
 
         A broken body goes on where it broke. Nothing is requested for an empty range.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from types import TracebackType
+from typing import Self
 
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import ProtocolViolation, RemoteError, VersionChanged
@@ -52,7 +53,12 @@ class RangeStream:
         self._reply: Reply | None = None
         self._gained = 0
 
-    async def __aenter__(self) -> AsyncIterator[bytes]:
+    @property
+    def version(self) -> Version:
+        """What was asked for, with the ETag that the reply showed, if it showed one."""
+        return self._version
+
+    async def __aenter__(self) -> Self:
         if self._offset < self._stop:
             self._budget = self._caller.budget()
             await self._reopen(self._budget)

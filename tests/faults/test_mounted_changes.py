@@ -114,10 +114,6 @@ def test_a_change_in_the_same_second_is_seen_when_the_file_is_young(
     assert wait_for(lambda: _is_now(mount.path / path, new), timeout=8)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an ETag (which Files API 2.0 does not send) is compared within one stream, not across them",
-)
 def test_an_etag_tells_what_time_and_size_do_not(
     changing: Served, tree: SyntheticTree, mount: LiveMount
 ) -> None:

@@ -10,12 +10,13 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from fuse4dbricks.cache.reading.data_cache import DataCache, Gauges
+from fuse4dbricks.cache.reading.ports import Pieces
 from fuse4dbricks.cache.reading.reader import FileReader
 from fuse4dbricks.cache.reading.window import WindowShape
 from fuse4dbricks.concurrency.supervise import Supervisor, supervised
@@ -131,7 +132,7 @@ class ScriptedSource:
     @asynccontextmanager
     async def stream_range(
         self, token: Token, path: RemotePath, start: int, stop: int, version: Version, ticket: Ticket
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    ) -> AsyncIterator[Pieces]:
         call = Call(token.reveal(), start, stop, ticket.urgency, ticket)
         self.calls.append(call)
         await trio.lowlevel.checkpoint()
@@ -142,7 +143,7 @@ class ScriptedSource:
             raise VersionChanged("412", status=412)
         try:
             async with aclosing(self._pieces(call, path, content)) as pieces:
-                yield pieces
+                yield ScriptedPieces(pieces, replace(version, etag=version.etag or now.etag))
         finally:
             call.is_closed = True
 
@@ -167,6 +168,17 @@ class ScriptedSource:
         if self.extra:
             yield self.extra
         call.is_exhausted = True
+
+
+@dataclass
+class ScriptedPieces:
+    """A range as it arrives, with the ETag of the file as it is now."""
+
+    pieces: AsyncGenerator[bytes]
+    version: Version
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.pieces
 
 
 class DictDisk:

@@ -9,7 +9,7 @@ the RAM tier, nor being written to disk. All of this happens between awaits, so 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -53,15 +53,26 @@ class Content:
     Attributes:
         chunks: in RAM or arriving, by index.
         extents: remote reads under way.
+        exact: the version, with the ETag that the first reply showed: what later replies are held to.
         changed: why this version is no more; from then on nothing of it is served.
     """
 
-    __slots__ = ("__weakref__", "_unreadable", "changed", "chunks", "extents", "path", "tiers", "version")
+    __slots__ = (
+        "__weakref__",
+        "_unreadable",
+        "changed",
+        "chunks",
+        "exact",
+        "extents",
+        "path",
+        "tiers",
+        "version",
+    )
 
     def __init__(self, tiers: Tiers, path: RemotePath, version: Version) -> None:
         self.tiers = tiers
         self.path = path
-        self.version = version
+        self.version = self.exact = version
         self.chunks: dict[int, Chunk] = {}
         self.extents: set[Extent] = set()
         self.changed: VersionChanged | None = None
@@ -107,6 +118,19 @@ class Content:
         self.tiers.ram.trim()
         self.tiers.metrics.count("read.extents", urgency=urgency.name.lower())
         return extent
+
+    def pin(self, seen: Version) -> None:
+        """Hold every reply to the ETag of the first: a change within one second shows in nothing else.
+
+        Raises:
+            VersionChanged: this reply has another one.
+        """
+        if seen.etag is None:
+            return
+        if self.exact.etag is None:
+            self.exact = replace(self.exact, etag=seen.etag)
+        elif self.exact.etag != seen.etag:
+            raise VersionChanged(f"{self.path}: the ETag is another one now")
 
     def load(self, index: int, *, is_ahead: bool) -> None:
         """Start loading a chunk from disk."""

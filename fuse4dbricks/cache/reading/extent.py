@@ -140,8 +140,9 @@ class Extent:
         self.viewer = viewer
         content = self._content
         async with content.tiers.source.stream_range(
-            viewer.token, content.path, self._offset, self._stop, content.version, self.ticket
+            viewer.token, content.path, self._offset, self._stop, content.exact, self.ticket
         ) as pieces:
+            content.pin(pieces.version)
             # Run to the natural end unless cut: only then can the connection be used again.
             async for piece in pieces:
                 self._take(memoryview(piece), viewer)

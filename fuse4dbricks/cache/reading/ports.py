@@ -22,12 +22,25 @@ ReadBuffer = bytes | memoryview
 ViewerOf = Callable[[], Awaitable[Viewer]]
 
 
+class Pieces(Protocol):
+    """A range as it arrives, and what its reply said of the version."""
+
+    @property
+    def version(self) -> Version:
+        """What was asked for, with the ETag that the reply showed, if it showed one."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Contiguous pieces."""
+        ...
+
+
 class RangeSource(Protocol):
     """Where bytes come from in the end."""
 
     def stream_range(
         self, token: Token, path: RemotePath, start: int, stop: int, version: Version, ticket: Ticket, /
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    ) -> AbstractAsyncContextManager[Pieces]:
         """Bytes [start, stop) of exactly ``version``, contiguous pieces as they arrive.
 
         Resumes and retries by itself within a bounded time; what it raises is final.

@@ -157,3 +157,17 @@ async def test_a_chunk_published_after_the_change_is_not_found() -> None:
         with pytest.raises(VersionChanged):
             await reader.read(0, 8)
         reader.close()
+
+
+async def test_a_change_that_only_the_etag_tells_ends_the_handle() -> None:
+    """The version was listed, so it has no ETag; the first reply shows one, and later replies are held to it."""
+    async with reading_rig(OLD) as rig:
+        size, modified = len(OLD), version_of(OLD).last_modified
+        rig.source.files[PATH] = Version(size, modified, '"one"'), OLD
+        reader = rig.open()
+        assert await reader.read(0, CHUNK) == OLD[:CHUNK]
+        assert await reader.read(10 * CHUNK, 8) == OLD[10 * CHUNK : 10 * CHUNK + 8]
+        rig.source.files[PATH] = Version(size, modified, '"two"'), NEW
+        with pytest.raises(VersionChanged):
+            await reader.read(20 * CHUNK, 8)
+        reader.close()
