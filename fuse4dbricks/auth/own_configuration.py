@@ -32,7 +32,7 @@ from fuse4dbricks.auth.issuers import (
 from fuse4dbricks.auth.owned import OwnedSource, UnusedSource
 from fuse4dbricks.auth.profiles import parse_profile
 from fuse4dbricks.auth.renewing import Issue, Renewing
-from fuse4dbricks.auth.source import Issued, TokenSource
+from fuse4dbricks.auth.source import Issued, TokenSource, nothing_there
 from fuse4dbricks.auth.variables import Variables
 from fuse4dbricks.concurrency.supervise import Supervisor
 from fuse4dbricks.errors import ConfigError
@@ -127,7 +127,11 @@ class OwnConfiguration:
         threads: BoundedThreads[str] = BoundedThreads(seconds=READ_SECONDS)
 
         def read() -> str:
-            return read_own_file(path.expanduser(), uid=self.owner_uid, is_ours=self.is_ours)
+            try:
+                expanded = path.expanduser()
+            except RuntimeError:  # no HOME, and not in the user database: a system user
+                raise nothing_there("no home folder is known") from None
+            return read_own_file(expanded, uid=self.owner_uid, is_ours=self.is_ours)
 
         async def issue(_forced: bool) -> Issued:
             text = await threads.run("file", read)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 import pyfuse3
 import trio
 
+from fuse4dbricks.auth.caller import CALLER_PID
 from fuse4dbricks.concurrency.supervise import split_cancelled
 from fuse4dbricks.fuse.errnos import errno_of, log_failure, stray_errno
 from fuse4dbricks.telemetry.metrics import Metrics
@@ -41,6 +42,8 @@ def guarded(handler: Handler) -> Handler:
     @functools.wraps(handler)
     async def guard(self: Guarded, *args: Any) -> Any:
         self.metrics.count("fuse.calls", operation=operation)
+        # Set each time, to 0 where the kernel names nobody: tasks answer one request after another.
+        CALLER_PID.set(getattr(args[-1], "pid", 0) if args else 0)
         try:
             with trio.fail_after(self.deadline):
                 return await handler(self, *args)

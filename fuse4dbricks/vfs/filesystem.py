@@ -32,6 +32,7 @@ from fuse4dbricks.errors import (
     NoAttribute,
     NotADirectory,
     NotFound,
+    NoToken,
     ReadOnly,
     RemoteError,
     VersionChanged,
@@ -46,6 +47,7 @@ from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.folders import FolderReader
 from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, OpenText
 from fuse4dbricks.vfs.inodes import InodeTable, Node
+from fuse4dbricks.vfs.renewed import renewed, renewed_for_handle
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
@@ -90,6 +92,7 @@ class Filesystem:
 
     # --- names and attributes --------------------------------------------------------------------
 
+    @renewed
     async def lookup(self, uid: int, parent_ino: int, raw_name: bytes) -> Attributes:
         """Resolve a name in a folder; the kernel then holds one more reference to what is returned.
 
@@ -146,6 +149,7 @@ class Filesystem:
         for ino, count in references:
             self.inodes.forget(ino, count)
 
+    @renewed
     async def getattr(self, uid: int, ino: int) -> Attributes:
         """What ``stat`` shows of an inode that the kernel holds."""
         if self.control.is_control(ino):
@@ -163,6 +167,7 @@ class Filesystem:
         left = self._metadata.freshness_left(known) if known is not None and is_current else 0.0
         return self._attributes(node, left)
 
+    @renewed
     async def check_access(self, uid: int, ino: int, mode: int) -> None:
         """``access(2)``: returns when allowed.
 
@@ -199,6 +204,7 @@ class Filesystem:
 
     # --- folders ---------------------------------------------------------------------------------
 
+    @renewed
     async def opendir(self, uid: int, ino: int) -> int:
         """Open a folder for reading; returns the handle."""
         if ino == AUTH_INO:
@@ -212,7 +218,7 @@ class Filesystem:
         try:
             listing = await self._open_listing(viewer, node.path)
         except InvalidToken:
-            if node.kind is not Kind.ROOT:
+            if node.kind is not Kind.ROOT or await self.has_other_token(uid):
                 raise
             return self.handles.add(OpenFolder(uid, ino, None, None, names))
         node.holds += 1
@@ -227,6 +233,7 @@ class Filesystem:
         await self._require(viewer, path.volume)
         return listing
 
+    @renewed_for_handle
     async def readdir(self, number: int, start: int, reply: Callable[[bytes, Attributes, int], bool]) -> None:
         """Report entries from offset ``start`` on until ``reply`` declines one.
 
@@ -251,6 +258,7 @@ class Filesystem:
 
     # --- files -----------------------------------------------------------------------------------
 
+    @renewed
     async def open(self, uid: int, ino: int, flags: int) -> Opened:
         """Open a file for reading, or a control file for writing.
 
@@ -284,6 +292,7 @@ class Filesystem:
         # that it may have changed without a trace since the inode was found: then they are read again.
         return Opened(self.handles.add(OpenFile(uid, node, path, reader)), keep_cache=version == node.version)
 
+    @renewed_for_handle
     async def read(self, number: int, offset: int, length: int) -> Buffer:
         """Bytes of the handle's version; short only at its end.
 
@@ -340,6 +349,19 @@ class Filesystem:
 
     async def _viewer(self, uid: int) -> Viewer:
         return self._access.get_viewer(uid) or await self._access.resolve_viewer(uid)
+
+    async def has_other_token(self, uid: int) -> bool:
+        """Whether ``uid`` has a token that was not refused; each source may renew once."""
+        try:
+            await self._access.resolve_viewer(uid)
+        except (NoToken, InvalidToken):
+            return False
+        return True
+
+    def uid_of(self, number: int) -> int | None:
+        """Who opened the file or folder of a handle."""
+        handle = self.handles.get(number)
+        return handle.uid if isinstance(handle, OpenFile | OpenFolder) else None
 
     async def _has_token(self, uid: int) -> bool:
         return await self._access.has_valid_token(uid)

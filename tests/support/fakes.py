@@ -487,6 +487,7 @@ class Setting:
     max_entries: int = 20_000
     is_shared: bool = False
     environment_token: Token | None = None
+    sources: Sequence[TokenSource] = ()
 
 
 def workspace_with(*names: str) -> FakeWorkspace:
@@ -504,7 +505,7 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
     metrics, clock, workspace = Metrics(), setting.clock, setting.workspace
     async with supervised(metrics) as supervisor:
         written, connectivity = WrittenTokens(), Connectivity(clock)
-        sources: list[TokenSource] = [written]
+        sources: list[TokenSource] = [written, *setting.sources]
         if setting.environment_token is not None:
             sources.append(EnvironmentToken(setting.environment_token, owner_uid=ADA))
         tokens = TokenChain(sources)
