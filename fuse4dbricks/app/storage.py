@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,9 +71,17 @@ async def open_storage(
         logger.warning("mounting without a disk cache: %s", error)
         return NO_STORAGE
     stack.push_async_callback(index.aclose)
+    await take_stock(index, folder)
     store = ChunkStore(folder, clock)
     stack.callback(store.close)
     return Storage(folder, store, index)
+
+
+async def take_stock(index: Index, folder: CacheFolder) -> None:
+    """A new index of a folder without chunks knows all of them; of any other, only once they have been looked at."""
+    with suppress(CacheError):  # then it is found out by looking
+        if not index.is_complete and not await trio.to_thread.run_sync(folder.has_chunks):
+            await index.note_complete(index.epoch)
 
 
 def is_sick_disk(error: BaseException) -> bool:

@@ -34,8 +34,9 @@ logger = logging.getLogger("fuse4dbricks.cache")
 #: Seconds that forgetting a version may hold up whoever noticed that it is no more.
 DROP_PATIENCE = 10.0
 
-#: Seconds between looks at whether the index was lost, and between sweeps that failed then.
-RECHECK = 60.0
+#: Seconds between looks at whether the index was lost, and until a sweep that failed is tried again.
+LOOK_PERIOD = 1.0
+SWEEP_RETRY = 60.0
 
 
 class DiskTier:
@@ -67,10 +68,11 @@ class DiskTier:
         self._metrics = metrics
         self._held: Counter[Held] = Counter()
         self._index = index
-        self._is_swept = False
         self._shelf: Shelf | None = None
         if index is not None and store is not None and folder is not None and limits.max_bytes > 0:
-            ties = Ties(limits, chunk_size, supervisor, metrics, clock, self._held.keys, self._drop_unfit)
+            ties = Ties(
+                limits, workspace, chunk_size, supervisor, metrics, clock, self._held.keys, self._drop_unfit
+            )
             self._shelf = assemble(index, store, folder, ties)
 
     # --- in the loop -----------------------------------------------------------------------------
@@ -185,19 +187,26 @@ class DiskTier:
             await self._shelf.eviction.run()
 
     async def run_sweep(self) -> None:
-        """At once, and whenever the index was lost since: remove from the folder what has no row."""
+        """At once, and whenever the index was lost since: record the chunk files that have no row, or remove them."""
         while self._shelf is not None and self._index is not None:
-            was_rebuilt = self._index.was_rebuilt
-            if await self._shelf.sweep.run():
-                self._is_swept = was_rebuilt
-            await trio.sleep(RECHECK)
+            epoch = self._index.epoch
+            try:
+                await self._shelf.sweep.run()
+                if self._is_uncounted:
+                    await self._index.note_complete(epoch)
+                    self._shelf.eviction.ask()
+            except CacheError as error:
+                logger.warning("the cache folder was not swept to the end: %s", error)
+                await trio.sleep(SWEEP_RETRY)
+                continue
+            await trio.sleep(LOOK_PERIOD)
             while not self._is_uncounted:  # noqa: ASYNC110 - the index does not tell when it is lost
-                await trio.sleep(RECHECK)
+                await trio.sleep(LOOK_PERIOD)
 
     @property
     def _is_uncounted(self) -> bool:
         """Whether there may be many chunk files that the index does not count: more would pass the limit."""
-        return self._index is not None and self._index.was_rebuilt and not self._is_swept
+        return self._index is not None and not self._index.is_complete
 
     async def aclose(self, within: float = 2.0) -> None:
         """Take no more chunks, and store those that were taken, as far as that is done in ``within`` seconds."""

@@ -104,6 +104,18 @@ class CacheFolder:
 
         return self._measured(count)
 
+    def has_chunks(self) -> bool:
+        """Whether there is any chunk file: 5 ms where there is none.
+
+        Raises:
+            CacheError: the folder cannot be read.
+        """
+        try:
+            with opened_folder(self.fd, CHUNKS) as chunks:
+                return any(_has_files(chunks, shard, CHUNK_FILE) for shard in entries(chunks))
+        except OSError as error:
+            raise CacheError(f"the cache folder cannot be read: {error}") from error
+
     def _measured(self, count_blocks: Callable[[], int]) -> int:
         try:
             return count_blocks() * 512
@@ -150,6 +162,11 @@ def _clear_folder(dir_fd: int, name: str, ours: re.Pattern[str]) -> None:
         for entry in entries(fd):
             if ours.fullmatch(entry):
                 os.unlink(entry, dir_fd=fd)
+
+
+def _has_files(dir_fd: int, name: str, ours: re.Pattern[str]) -> bool:
+    with opened_folder(dir_fd, name) as fd:
+        return any(ours.fullmatch(entry) for entry in entries(fd))
 
 
 def _blocks_in(dir_fd: int, name: str, without: tuple[str, ...] = ()) -> int:

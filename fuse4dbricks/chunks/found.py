@@ -9,7 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from fuse4dbricks.chunks.files import explained, open_chunk, read_exactly, stamp_of_regular
+from fuse4dbricks.chunks.files import (
+    explained,
+    file_name,
+    open_chunk,
+    opened_shard,
+    read_exactly,
+    stamp_of_regular,
+)
 from fuse4dbricks.chunks.label import ChunkName
 from fuse4dbricks.chunks.layout import CHUNK_FILE, CHUNKS, SHARDS, TEMPORARY, TEMPORARY_FILE
 from fuse4dbricks.chunks.safety import entries, opened_folder
@@ -75,6 +82,22 @@ def load_found(folder_fd: int, name: ChunkName) -> FoundChunk:
     if trailer.label.name() != name:
         raise ChunkUnusable("it is another chunk's file")
     return FoundChunk(name, trailer, status.st_blocks * 512, status.st_mtime)
+
+
+def is_there(folder_fd: int, name: ChunkName) -> bool:
+    """Whether the chunk has a file, or something else in its place.
+
+    Raises:
+        CacheError: that cannot be told.
+    """
+    try:
+        with opened_shard(folder_fd, name) as shard:
+            os.stat(file_name(name), dir_fd=shard, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise CacheError(f"cannot look for chunk {name.hex()}: {error}") from error
+    return True
 
 
 def sweep_temporary(folder_fd: int, run: str) -> int:

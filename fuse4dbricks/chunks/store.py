@@ -208,6 +208,10 @@ class ChunkStore:
         """What a chunk file says of itself (``ChunkUnusable``, ``CacheError``)."""
         return found.load_found(self._folder.fd, name)
 
+    def find_missing(self, names: Iterable[ChunkName]) -> list[ChunkName]:
+        """Which of the chunks have no file (``CacheError``)."""
+        return [name for name in names if not found.is_there(self._folder.fd, name)]
+
     def sweep_temporary(self) -> int:
         """Remove what earlier runs were writing when they ended; how many (``CacheError``)."""
         return found.sweep_temporary(self._folder.fd, self._run)

@@ -9,10 +9,13 @@
            └─ Counters  ─┘                                            └─ TouchLog
 """
 
-from fuse4dbricks.index.index import Index
+from typing import TYPE_CHECKING
+
 from fuse4dbricks.index.records import (
     ChunkRow,
+    Foundling,
     NewChunk,
+    Selection,
     StoredEntry,
     StoredGrant,
     StoredListing,
@@ -21,10 +24,25 @@ from fuse4dbricks.index.records import (
     VictimQuery,
 )
 
+if TYPE_CHECKING:
+    from fuse4dbricks.index.index import Index
+else:
+
+    def __getattr__(name: str) -> object:
+        """The index itself when somebody wants it: it brings trio, a third of what ``cache-stats`` may take."""
+        if name == "Index":
+            from fuse4dbricks.index.index import Index  # noqa: PLC0415
+
+            return Index
+        raise AttributeError(name)
+
+
 __all__ = [
     "ChunkRow",
+    "Foundling",
     "Index",
     "NewChunk",
+    "Selection",
     "StoredEntry",
     "StoredGrant",
     "StoredListing",

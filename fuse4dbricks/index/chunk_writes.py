@@ -36,7 +36,7 @@ _NEW_CHUNK = """
                        name, checksum, rowsum)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 #: The columns of Counted, then those of a victim.
-_COUNTED = """
+COUNTED = """
     SELECT c.version_id, c.volume_id, c.owner_id, coalesce(v.extension, ''), c.last_access_ms, c.disk_bytes, c.length,
            c.pinned, c.id, c.name, c.chunk_index
     FROM chunk c LEFT JOIN file_version v ON v.id = c.version_id"""
@@ -73,14 +73,14 @@ class File:
 def add_chunks(session: Session, file: File, chunks: Sequence[NewChunk]) -> None:
     """Record chunk files."""
     rollup = Rollup()
-    version_id, volume_id = _ensure_version(session, file)
+    version_id, volume_id = ensure_version(session, file)
     for chunk in chunks:
-        _drop(session, rollup, session.rows(f"{_COUNTED} WHERE c.name = ?", (chunk.name,)))
+        drop_rows(session, rollup, session.rows(f"{COUNTED} WHERE c.name = ?", (chunk.name,)))
         place = (version_id, chunk.chunk_index)
         _displace(
-            session, rollup, session.rows(f"{_COUNTED} WHERE c.version_id = ? AND c.chunk_index = ?", place)
+            session, rollup, session.rows(f"{COUNTED} WHERE c.version_id = ? AND c.chunk_index = ?", place)
         )
-        rollup.count(_insert(session, file, version_id, volume_id, chunk), 1)
+        rollup.count(insert_chunk(session, file, version_id, volume_id, chunk), 1)
     rollup.write(session)
 
 
@@ -94,7 +94,8 @@ def _displace(session: Session, rollup: Rollup, rows: Sequence[Row]) -> None:
         session.victims.note_use(0)
 
 
-def _insert(session: Session, file: File, version_id: int, volume_id: int, chunk: NewChunk) -> Counted:
+def insert_chunk(session: Session, file: File, version_id: int, volume_id: int, chunk: NewChunk) -> Counted:
+    """Write the row of a chunk whose name and place no other row has."""
     now = session.clock.wall()
     used = max(0, int((now if chunk.last_access is None else chunk.last_access) * 1000))
     size = chunk.length if chunk.disk_bytes is None else chunk.disk_bytes
@@ -107,9 +108,10 @@ def _insert(session: Session, file: File, version_id: int, volume_id: int, chunk
     return Counted(version_id, volume_id, owner_id, file.extension, used, size, chunk.length, pinned=0)
 
 
-def _ensure_version(session: Session, file: File) -> tuple[int, int]:
+def ensure_version(session: Session, file: File) -> tuple[int, int]:
+    """The ids of the version's row, made if it is new, and of its volume."""
     path, version = index_path(file.path), file.version
-    for row in _find_version(session, file):
+    for row in find_version(session, file):
         return row[0], row[1]
     volume_id = _ensure_volume(session, file.path.volume)
     words = (version.size, version.last_modified, version.etag, version.unsettled_at)
@@ -121,7 +123,7 @@ def _ensure_version(session: Session, file: File) -> tuple[int, int]:
     return version_id, volume_id
 
 
-def _find_version(session: Session, file: File) -> list[Row]:
+def find_version(session: Session, file: File) -> list[Row]:
     """The id and volume id of the version's row, if it has one."""
     return session.rows(_VERSION, (session.workspace_id, index_path(file.path), version_key(file.version)))
 
@@ -156,12 +158,12 @@ def remove_chunks(session: Session, file: File, indexes: frozenset[int] | None) 
     """Forget chunks of a version (None: all); the names of their files."""
     found = [
         row
-        for version in _find_version(session, file)
-        for row in session.rows(f"{_COUNTED} WHERE c.version_id = ?", version[:1])
+        for version in find_version(session, file)
+        for row in session.rows(f"{COUNTED} WHERE c.version_id = ?", version[:1])
         if indexes is None or row[10] in indexes
     ]
     rollup = Rollup()
-    names = _drop(session, rollup, found)
+    names = drop_rows(session, rollup, found)
     rollup.write(session)
     return names
 
@@ -171,7 +173,7 @@ def take_victims(session: Session, query: VictimQuery, limit: int) -> list[Victi
     chosen = _choose(session, query, limit)
     rollup = Rollup()
     for choice in chosen:
-        _drop(session, rollup, session.rows(f"{_COUNTED} WHERE c.id = ?", (choice.row_id,)))
+        drop_rows(session, rollup, session.rows(f"{COUNTED} WHERE c.id = ?", (choice.row_id,)))
     rollup.write(session)
     return [choice.victim for choice in chosen]
 
@@ -184,12 +186,12 @@ def name_victims(session: Session, query: VictimQuery, limit: int) -> list[Victi
 
 
 def _choose(session: Session, query: VictimQuery, limit: int) -> list[Chosen]:
-    held = (row for file in query.protected for row in _find_version(session, File(*file)))
+    held = (row for file in query.protected for row in find_version(session, File(*file)))
     return session.victims.choose(session.rows, query, limit, frozenset(row[0] for row in held))
 
 
-def _drop(session: Session, rollup: Rollup, rows: Sequence[Row]) -> list[bytes]:
-    """Delete rows given in the columns of _COUNTED; their files' names."""
+def drop_rows(session: Session, rollup: Rollup, rows: Sequence[Row]) -> list[bytes]:
+    """Delete rows given in the columns of COUNTED; their files' names."""
     for row in rows:
         rollup.count(Counted(*row[:8]), -1)
     session.run_many("DELETE FROM chunk WHERE id = ?", [(row[8],) for row in rows])

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from fuse4dbricks.entry import Version
+from fuse4dbricks.index.adoption import adopt_chunks
 from fuse4dbricks.index.chunk_writes import File, add_chunks, name_victims, remove_chunks, take_victims
 from fuse4dbricks.index.reader import Reader, in_loop
-from fuse4dbricks.index.records import ChunkRow, NewChunk, Totals, Victim, VictimQuery
+from fuse4dbricks.index.records import ChunkRow, Foundling, NewChunk, Selection, Totals, Victim, VictimQuery
 from fuse4dbricks.index.rowsum import to_unsigned, version_key
+from fuse4dbricks.index.selecting import Batch, count_again, take_selected
 from fuse4dbricks.index.tree_rows import index_path
 from fuse4dbricks.index.writer import Writer
 from fuse4dbricks.paths import RemotePath
@@ -106,6 +108,34 @@ class Chunks:
         """
         write, name = (partial(f, query=want, limit=limit) for f in (take_victims, name_victims))
         return await self._writer.run(write, rows=limit, wants_touches=True, otherwise=name)
+
+    async def adopt(self, found: Sequence[Foundling]) -> list[bytes]:
+        """Record chunk files found in the folder, of whichever workspace; a name that has a row keeps it.
+
+        Returns:
+            The names of files that are not recorded, because another one holds their place.
+
+        Raises:
+            IndexUnavailable: nothing was recorded.
+        """
+        return await self._writer.run(partial(adopt_chunks, found=tuple(found)), rows=len(found))
+
+    async def take_selected(self, selection: Selection, after: int = 0, limit: int = VICTIM_BATCH) -> Batch:
+        """Forget chunks that somebody points out, a batch at a time, beginning behind row ``after``.
+
+        Raises:
+            IndexUnavailable: the rows are still there, and nothing may be unlinked.
+        """
+        write = partial(take_selected, selection=selection, after=after, limit=limit)
+        return await self._writer.run(write, rows=limit, wants_touches=True)
+
+    async def count_again(self) -> None:
+        """Make the totals anew from the rows: seconds with 1,000,000 chunks.
+
+        Raises:
+            IndexUnavailable: they are as they were.
+        """
+        await self._writer.run(count_again)
 
     def get_totals(self) -> Totals:
         """All chunks of the cache folder as of the last commit."""

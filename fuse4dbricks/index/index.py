@@ -6,9 +6,12 @@ The difficulty: the index must be there for every hot path and may be missing at
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from fuse4dbricks.clock import Clock
+from fuse4dbricks.errors import IndexUnavailable
+from fuse4dbricks.index.adoption import note_complete
 from fuse4dbricks.index.chunks import Chunks
 from fuse4dbricks.index.counters import Counters
 from fuse4dbricks.index.grants import Grants
@@ -79,5 +82,35 @@ class Index:
 
     @property
     def was_rebuilt(self) -> bool:
-        """Whether a damaged index was set aside, now or at the start: chunk files may be there without rows."""
+        """Whether a damaged index was set aside, now or at the start."""
         return self._writer.was_rebuilt
+
+    @property
+    def is_complete(self) -> bool:
+        """False from when it was begun anew, also in a former run, until each chunk file is recorded or gone."""
+        return self._writer.is_complete
+
+    @property
+    def epoch(self) -> int:
+        """Changes when the file was replaced."""
+        return self._writer.epoch
+
+    async def note_complete(self, epoch: int) -> None:
+        """All chunk files that were there in ``epoch`` are recorded or gone; nothing if the file is another by now.
+
+        Raises:
+            IndexUnavailable: it is not noted.
+        """
+        await self._writer.run(partial(note_complete, serial=epoch))
+
+    async def renew(self) -> None:
+        """Set the file aside, sound or not, and begin a new one, to be filled from the chunk files.
+
+        Raises:
+            IndexUnavailable: it could not be done.
+        """
+        before = self._writer.epoch
+        self._writer.condemn(before)
+        await self.flush()
+        if self._writer.epoch == before:
+            raise IndexUnavailable("the index could not be replaced")

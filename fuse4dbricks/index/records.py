@@ -94,6 +94,43 @@ class NewChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Foundling:
+    """A chunk file that has no row, described by itself.
+
+    Attributes:
+        host: the workspace that it is from, which need not be the mount's.
+        path, version: of the file that its bytes are of.
+        chunk: the rest; ``last_access`` is when it was written.
+    """
+
+    host: str
+    path: RemotePath
+    version: Version
+    chunk: NewChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which chunks somebody wants gone: those of which all is true that is given here.
+
+    Attributes:
+        names: of the chunks; None: any.
+        under: a file, or a folder with all that is in it; None: anywhere.
+        host: of the workspace; None: any.
+        owner: who caused the fetch; None: anybody.
+        older_than: Unix time; last used before it; None: whenever.
+        protected: as in :class:`VictimQuery`.
+    """
+
+    names: frozenset[bytes] | None = None
+    under: RemotePath | None = None
+    host: str | None = None
+    owner: str | None = None
+    older_than: float | None = None
+    protected: frozenset[tuple[RemotePath, Version]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class VictimQuery:
     """Which chunks may go: the least recently used, while bytes are wanted or their age is over.
 

@@ -7,7 +7,8 @@ method for each outcome.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import apsw
@@ -16,6 +17,7 @@ from fuse4dbricks.clock import Clock
 from fuse4dbricks.index.connection import Binds, Row
 from fuse4dbricks.index.records import Totals
 from fuse4dbricks.index.victims import VictimList
+from fuse4dbricks.index.workspaces import enrol
 
 #: Row ids remembered per kind; all are forgotten when there are more, which costs one look-up each.
 MAX_REMEMBERED = 10_000
@@ -27,16 +29,19 @@ class Session:
     Attributes:
         host: of the workspace that this mount serves.
         workspace_id: its row.
+        serial: of the file, among those that were open in turn.
         totals: of all chunks, the running transaction included.
+        is_complete: whether all chunk files have been looked at since the file was made.
         victims: the next chunks to go.
         has_gone_folders: whether rows of forgotten folders wait to be cleared away.
         absences_posted: negative entries written, to know when to trim them.
     """
 
-    def __init__(self, db: apsw.Connection, host: str, workspace_id: int, clock: Clock) -> None:
+    def __init__(self, db: apsw.Connection, host: str, workspace_id: int, clock: Clock, serial: int) -> None:
         self.host = host
         self.workspace_id = workspace_id
         self.clock = clock
+        self.serial = serial
         self.victims = VictimList()
         self.totals = Totals(0, 0)
         self.absences_posted = 0
@@ -47,6 +52,24 @@ class Session:
         self.has_gone_folders = (
             self.row("SELECT 1 FROM folder WHERE workspace_id IS NULL LIMIT 1") is not None
         )
+        self.is_complete = self._load_complete()
+
+    def _load_complete(self) -> bool:
+        return self.row("SELECT 1 FROM inventory WHERE id = 1") is not None
+
+    @contextmanager
+    def serving(self, host: str) -> Iterator[None]:
+        """A block that works on the rows of another workspace, which is enrolled if it is new."""
+        own = (self.host, self.workspace_id)
+        if host != self.host:
+            self.host, self.workspace_id = host, enrol(self._db, host, self.clock.wall())[0]
+            self.forget_ids()
+        try:
+            yield
+        finally:
+            if host != own[0]:
+                self.host, self.workspace_id = own
+                self.forget_ids()
 
     # --- statements ------------------------------------------------------------------------------
 
@@ -107,5 +130,6 @@ class Session:
     def rolled_back(self) -> None:
         """The transaction did not happen."""
         self.totals = self._committed_totals
+        self.is_complete = self._load_complete()
         self.victims.forget()
         self.forget_ids()

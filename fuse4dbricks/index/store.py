@@ -12,7 +12,6 @@ The difficulties:
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,16 +28,13 @@ from fuse4dbricks.index.ops import Op
 from fuse4dbricks.index.records import Totals
 from fuse4dbricks.index.rollups import load_totals, recount
 from fuse4dbricks.index.session import Session
+from fuse4dbricks.index.workspaces import enrol
 
 log = logging.getLogger("fuse4dbricks.index")
 
 #: Pages of 4 KiB in the WAL: checkpoint when idle; at the next chance; with force; write no more.
 WAL_IDLE, WAL_SOON, WAL_FORCE, WAL_FULL = 1_000, 4_000, 16_000, 65_536
 
-FINGERPRINT_KEY_BYTES = 32
-
-_WORKSPACE = "SELECT id, fingerprint_key FROM workspace WHERE host = ?"
-_NEW_WORKSPACE = "INSERT INTO workspace (host, fingerprint_key, created_at) VALUES (?, ?, ?)"
 # A row that comes and goes dirties a page, so this fails where a real write would. (To write what is there does not.)
 _PROBE = (
     "INSERT INTO stat_counter (workspace_id, name, value) VALUES (?, 'probe', 1)",
@@ -131,9 +127,9 @@ class Store:
         try:
             migrate(db, self._file)
             # Kept when a damaged file is replaced in the middle, for the tokens are already known by it.
-            key = self._opened.fingerprint_key if self._opened else secrets.token_bytes(FINGERPRINT_KEY_BYTES)
-            workspace_id, key = _enrol(db, self._host, key, self._clock.wall())
-            session = Session(db, self._host, workspace_id, self._clock)
+            key = self._opened.fingerprint_key if self._opened else None
+            workspace_id, key = enrol(db, self._host, self._clock.wall(), key)
+            session = Session(db, self._host, workspace_id, self._clock, self.generation + 1)
             self._db, self._session = db, session
             totals = load_totals(session)
             if totals is None:
@@ -234,19 +230,3 @@ class Store:
         except apsw.Error as error:
             log.info("the index was closed without a checkpoint: %s", error)
         db.close(force=True)
-
-
-def _enrol(db: apsw.Connection, host: str, key: bytes, now: float) -> tuple[int, bytes]:
-    """The workspace's row, made if it is new."""
-    rows = db.execute(_WORKSPACE, (host,)).fetchall()
-    if not rows:
-        db.execute(_NEW_WORKSPACE, (host, key, now)).fetchall()
-        rows = db.execute(_WORKSPACE, (host,)).fetchall()
-    workspace_id, found = rows[0]
-    if (
-        not isinstance(workspace_id, int)
-        or not isinstance(found, bytes)
-        or len(found) != FINGERPRINT_KEY_BYTES
-    ):
-        raise NotOurIndex("the workspace's row is damaged")
-    return workspace_id, found

@@ -75,6 +75,11 @@ class Writer:
         """Whether a damaged file was set aside."""
         return self._writing.was_rebuilt
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the file knows all chunk files."""
+        return self._writing.is_complete
+
     def is_other_process(self) -> bool:
         """Whether this is a fork: SQLite must not be used across one, and the thread is not here."""
         return os.getpid() != self._pid
@@ -131,6 +136,11 @@ class Writer:
     def suspect(self, epoch: int, why: str) -> None:
         """A reader met damage in the file of that epoch: it is replaced."""
         self._writing.suspicion = (epoch, why)
+        self._queue.wake()
+
+    def condemn(self, epoch: int) -> None:
+        """Have the file of that epoch replaced, whatever its state."""
+        self._writing.condemned = epoch
         self._queue.wake()
 
     def wake(self) -> None:

@@ -54,7 +54,9 @@ class Writing:
         totals: of all chunks, as committed.
         is_healthy: whether the last write worked.
         was_rebuilt: whether a damaged file was set aside.
+        is_complete: whether the file knows all chunk files, as committed.
         suspicion: set by the loop: the epoch in which a reader met damage, and what it said.
+        condemned: set by the loop: the epoch of a file that somebody wants replaced, sound or not.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Writing:
         self.totals = Totals(0, 0)
         self.is_healthy = False
         self.was_rebuilt = False
+        self.is_complete = False
         self.suspicion: tuple[int, str] | None = None
+        self.condemned: int | None = None
         self._store = store
         self._queue = queue
         self._touches = touches
@@ -131,6 +135,7 @@ class Writing:
         self.opened = self._store.opened
         self.was_rebuilt = self._store.was_rebuilt
         self.totals = self._store.session.totals
+        self.is_complete = self._store.session.is_complete
         self.is_healthy = True
         self.epoch = self._store.generation
 
@@ -156,6 +161,7 @@ class Writing:
             self._get_over(error)
             return self._answer_otherwise(batch, f"not recorded: {error}")
         self.totals = self._store.session.totals
+        self.is_complete = self._store.session.is_complete
         self._in_loop(partial(self._metrics.count, "index.commits"))
         return [(op, value, None) for op, value in zip(batch, values, strict=True)]
 
@@ -228,6 +234,10 @@ class Writing:
         suspicion, self.suspicion = self.suspicion, None
         if suspicion is not None and suspicion[0] == self._store.generation and self._retry_at is None:
             self._replace(suspicion[1])
+        condemned, self.condemned = self.condemned, None
+        if condemned == self._store.generation:
+            self._rebuilt_at = None
+            self._replace("it is to be made anew")
 
     def _replace(self, why: str) -> None:
         now = self._clock.monotonic()

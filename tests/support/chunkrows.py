@@ -12,7 +12,8 @@ from fuse4dbricks.chunks import CacheFolder, ChunkStore
 from fuse4dbricks.concurrency.supervise import Supervisor, supervised
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import IndexUnavailable
-from fuse4dbricks.index.records import ChunkRow, NewChunk, Totals, Victim, VictimQuery
+from fuse4dbricks.index.records import ChunkRow, Foundling, NewChunk, Selection, Totals, Victim, VictimQuery
+from fuse4dbricks.index.selecting import Batch
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.units import MIB
@@ -91,6 +92,32 @@ class DictRows:
                 freed += victims[-1].disk_bytes
         return victims
 
+    async def adopt(self, found: Sequence[Foundling]) -> list[bytes]:
+        await self._commit()
+        unwanted: list[bytes] = []
+        for each in found:
+            key = (each.path, each.version, each.chunk.chunk_index)
+            if key not in self.rows:
+                await self.add(each.path, each.version, [each.chunk])
+                self.used[self.rows[key][0].id] = each.chunk.last_access or 0.0
+            elif self.rows[key][0].name != each.chunk.name:
+                unwanted.append(each.chunk.name)
+        return unwanted
+
+    async def take_selected(self, selection: Selection, after: int = 0, limit: int = 256) -> Batch:
+        await self._commit()
+        names = selection.names
+        gone = [
+            key
+            for key, (row, _) in self.rows.items()
+            if key[:2] not in selection.protected and (names is None or row.name in names)
+        ]
+        taken = [self.rows.pop(key) for key in gone]
+        return Batch(tuple(Victim(row.name, row.length, new.disk_bytes or 0) for row, new in taken), None)
+
+    async def count_again(self) -> None:
+        await self._commit()
+
     def get_totals(self) -> Totals:
         return Totals(len(self.rows), sum(new.disk_bytes or 0 for _, new in self.rows.values()))
 
@@ -106,7 +133,18 @@ class DictRows:
 @dataclass
 class DictIndex:
     chunks: DictRows
-    was_rebuilt: bool = False
+    is_complete: bool = True
+    epoch: int = 1
+
+    async def note_complete(self, epoch: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self.is_complete = self.is_complete or epoch == self.epoch
+
+    async def renew(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.chunks.rows.clear()
+        self.epoch += 1
+        self.is_complete = False
 
 
 #: A file of ten chunks.
@@ -166,11 +204,11 @@ async def tier_rig(
     *,
     limits: DiskLimits | None = None,
     rows: DictRows | None = None,
-    was_rebuilt: bool = False,
+    is_complete: bool = True,
     store_type: type[ChunkStore] = ChunkStore,
 ) -> AsyncIterator[TierRig]:
     clock = HandClock() if rows is None else rows.clock
-    index = DictIndex(rows or DictRows(clock), was_rebuilt)
+    index = DictIndex(rows or DictRows(clock), is_complete)
     metrics = Metrics()
     with CacheFolder.open(folder) as opened:
         store = store_type(opened, clock)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from fuse4dbricks.app.storage import take_stock
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkStore
 from fuse4dbricks.clock import Clock, SystemClock
@@ -92,6 +93,7 @@ async def storage_rig(
     clock, metrics = clock or SystemClock(), Metrics()
     with CacheFolder.open(path) as folder:
         index = await Index.open(folder.index_path, workspace=HOST, clock=clock, metrics=metrics)
+        await take_stock(index, folder)
         store = store_type(folder, clock)
         try:
             async with supervised(metrics) as supervisor:

@@ -17,7 +17,7 @@ from fuse4dbricks.cache.storing.ports import ChunkIndex, Held, IndexPort
 from fuse4dbricks.cache.storing.publishing import AT_ONCE, Publisher, PublishingScene
 from fuse4dbricks.cache.storing.removal import Removals
 from fuse4dbricks.cache.storing.room import DiskLimits, Room
-from fuse4dbricks.cache.storing.sweep import Sweep
+from fuse4dbricks.cache.storing.sweep import Sweep, SweepScene
 from fuse4dbricks.chunks import CacheFolder, ChunkStore
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.supervise import Supervisor
@@ -54,6 +54,7 @@ class Ties:
     """What the parts need of the tier and of the mount."""
 
     limits: DiskLimits
+    workspace: str
     chunk_size: int
     supervisor: Supervisor
     metrics: Metrics
@@ -106,5 +107,17 @@ def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Tie
         ),
         ties.supervisor,
     )
-    sweep = Sweep(store, rows, removals, deletions, publisher.is_publishing, metrics)
+    sweep = Sweep(
+        SweepScene(
+            files=store,
+            rows=rows,
+            known=known,
+            removals=removals,
+            calls=deletions,
+            workspace=ties.workspace,
+            chunk_size=ties.chunk_size,
+            is_publishing=publisher.is_publishing,
+            metrics=metrics,
+        )
+    )
     return Shelf(rows, store, known, reads, reading, removals, eviction, publisher, sweep)

@@ -10,10 +10,11 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from fuse4dbricks.chunks import ChunkLabel, ChunkName
+from fuse4dbricks.chunks import ChunkLabel, ChunkName, FoundChunk
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import CacheError
-from fuse4dbricks.index.records import ChunkRow, NewChunk, Totals, Victim, VictimQuery
+from fuse4dbricks.index.records import ChunkRow, Foundling, NewChunk, Selection, Totals, Victim, VictimQuery
+from fuse4dbricks.index.selecting import Batch
 from fuse4dbricks.paths import RemotePath
 
 
@@ -44,12 +45,27 @@ class ChunkRows(Protocol):
         """Delete rows (None: all of the version); committed on return. ``IndexUnavailable``."""
         ...
 
+    async def adopt(self, found: Sequence[Foundling], /) -> list[bytes]:
+        """Record files that have no row; the names of those that another one stands in the way of.
+
+        ``IndexUnavailable``.
+        """
+        ...
+
 
 class VictimRows(Protocol):
     """Which chunks may go, and what they all take."""
 
     async def take_victims(self, want: VictimQuery, limit: int = 256, /) -> list[Victim]:
         """Delete the rows of the oldest chunks; committed on return. ``IndexUnavailable``."""
+        ...
+
+    async def take_selected(self, selection: Selection, after: int = 0, limit: int = 256, /) -> Batch:
+        """Delete the next rows of a selection; committed on return. ``IndexUnavailable``."""
+        ...
+
+    async def count_again(self) -> None:
+        """Make the totals anew. ``IndexUnavailable``."""
         ...
 
     def get_totals(self) -> Totals:
@@ -70,13 +86,26 @@ class IndexPort(Protocol):
         ...
 
     @property
-    def was_rebuilt(self) -> bool:
-        """Whether it was begun anew, at the start or since, although there may be chunk files."""
+    def is_complete(self) -> bool:
+        """Whether it knows all chunk files; not after it was begun anew, until somebody has looked at them."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Changes when it is begun anew."""
+        ...
+
+    async def note_complete(self, epoch: int, /) -> None:
+        """All files that were there in ``epoch`` have been looked at. ``IndexUnavailable``."""
+        ...
+
+    async def renew(self) -> None:
+        """Begin anew. ``IndexUnavailable``."""
         ...
 
 
 class ChunkFiles(Protocol):
-    """Deleting chunk files, apart from writing and reading them."""
+    """Finding and deleting chunk files, apart from writing and reading them."""
 
     def remove(self, names: Iterable[ChunkName], /) -> None:
         """In a thread. ``CacheError`` when one could not be deleted."""
@@ -84,6 +113,14 @@ class ChunkFiles(Protocol):
 
     def list_shard(self, shard: int, /) -> list[ChunkName]:
         """In a thread. ``CacheError``."""
+        ...
+
+    def load_found(self, name: ChunkName, /) -> FoundChunk:
+        """In a thread: what the file says it is. ``ChunkUnusable``, ``CacheError``."""
+        ...
+
+    def find_missing(self, names: Iterable[ChunkName], /) -> list[ChunkName]:
+        """In a thread: which have no file. ``CacheError``."""
         ...
 
     def sweep_temporary(self) -> int:

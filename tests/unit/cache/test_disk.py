@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -471,20 +472,23 @@ async def test_to_others_who_fill_the_disk_the_cache_gives_way_slowly(tmp_path: 
 # --- the sweep -----------------------------------------------------------------------------------
 
 
-async def test_leftovers_and_orphans_go_and_chunks_with_rows_stay(tmp_path: Path) -> None:
+async def test_leftovers_go_and_chunks_without_rows_get_them_if_they_are_sound(tmp_path: Path) -> None:
     rows = DictRows(HandClock())
     async with tier_rig(tmp_path / "cache", rows=rows) as rig:
         await rig.store_chunks(*range(10))
         (rig.folder.path / "tmp" / f"{'0' * 16}-1.tmp").write_bytes(b"half")
         for index in range(5):
             del rows.rows[PATH, FILE, index]
+        for index in range(3):
+            os.truncate(file_of(rig, index), 700)
     async with tier_rig(tmp_path / "cache", rows=rows) as rig:
         rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
-        await until(lambda: rig.metrics.get("disk.swept", kind="orphan") == 5)
+        await until(lambda: rig.metrics.get("disk.swept", kind="adopted") == 2)
+        assert rig.metrics.get("disk.swept", kind="orphan") == 3
         assert rig.metrics.get("disk.swept", kind="temporary") == 1
         assert not list((rig.folder.path / "tmp").iterdir())
-        assert len(list(rig.folder.path.rglob("*.chunk"))) == 5
-        for index in range(5, 10):
+        assert len(list(rig.folder.path.rglob("*.chunk"))) == 7
+        for index in range(3, 10):
             assert await rig.load(index) == payload_of(index)
 
 
@@ -513,18 +517,20 @@ async def test_nothing_is_swept_when_the_index_cannot_tell(
         assert file_of(rig, 0).exists()
 
 
-async def test_after_the_loss_of_the_index_nothing_is_stored_until_the_folder_is_swept(
+async def test_after_the_loss_of_the_index_nothing_is_stored_until_the_files_are_recorded_again(
     tmp_path: Path,
 ) -> None:
     async with tier_rig(tmp_path / "cache") as rig:
         await rig.store_chunks(*range(10))
-    async with tier_rig(tmp_path / "cache", was_rebuilt=True) as rig:
+    async with tier_rig(tmp_path / "cache", is_complete=False) as rig:
+        file_of(rig, 0).unlink()
         assert not rig.offer(0)
         rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
-        await until(lambda: rig.metrics.get("disk.swept", kind="orphan") == 10)
         await until(lambda: rig.offer(0))
         await rig.settle(1)
-        assert len(list(rig.folder.path.rglob("*.chunk"))) == 1
+        assert rig.metrics.get("disk.swept", kind="adopted") == 9
+        for index in range(10):
+            assert await rig.load(index) == payload_of(index)
 
 
 class SurprisingStore(ChunkStore):
