@@ -31,7 +31,7 @@ from fuse4dbricks.tokens import Principal, Token, Viewer
 
 logger = logging.getLogger("fuse4dbricks.access")
 
-#: Seconds before a renewal that failed is tried again.
+#: Seconds before a renewal that failed is tried again, at most; a quarter of the TTL if that is less.
 RENEWAL_PAUSE = 5.0
 #: How long past its TTL a proof counts while the workspace cannot be reached (design section 9).
 OFFLINE_GRACE_SECONDS = 8 * 3600.0
@@ -267,7 +267,7 @@ class Access:
     def _renew_ahead(self, viewer: Viewer, volume: RemotePath) -> None:
         """Start a probe in the background, unless one is under way or has just failed."""
         key, now = (viewer.token, volume), self._clock.monotonic()
-        if now - self._renewed_at.get(key, float("-inf")) >= RENEWAL_PAUSE:
+        if now - self._renewed_at.get(key, float("-inf")) >= min(RENEWAL_PAUSE, self._ttl / 4):
             self._renewed_at.put(key, now)
             self._supervisor.start_soon("grant-renewal", self._renew, viewer, volume)
 

@@ -113,7 +113,12 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
         filesystem = build_filesystem(
             Base(config, workspace, storage, supervisor, metrics, clock, signing_in, stack)
         )
-        options = SessionOptions(mountpoint, fsname=workspace.host, allow_other=config.allow_other)
+        options = SessionOptions(
+            mountpoint,
+            fsname=workspace.host,
+            allow_other=config.allow_other,
+            permission_ttl=config.permission_ttl_sec,
+        )
         begin_books(
             keeper,
             storage,
@@ -222,5 +227,6 @@ def _look(base: Base) -> Look:
         mounted_at=base.clock.wall(),
         file_mode=config.file_mode,
         dir_mode=config.dir_mode,
-        is_shared=config.allow_other,
+        # With one identity for everybody the kernel's caches hold nothing that somebody may not see.
+        is_shared=config.allow_other and not config.single_principal,
     )

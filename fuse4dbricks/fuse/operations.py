@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import pyfuse3
+import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from fuse4dbricks.errors import ReadOnly
@@ -63,6 +64,12 @@ class Operations(pyfuse3.Operations):
         self.filesystem = filesystem
         self.metrics = metrics
         self.deadline = deadline
+        #: Set when the kernel has introduced itself; its answers to that overwrite what was tuned before.
+        self.introduced = trio.Event()
+
+    def init(self) -> None:
+        """The kernel's first request is about to be answered."""
+        self.introduced.set()
 
     # --- names and attributes
 
@@ -109,11 +116,11 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
-        return self.filesystem.getxattr(name)
+        return await self.filesystem.getxattr(ctx.uid, inode, name)
 
     @guarded
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
-        return [XAttrNameT(name) for name in self.filesystem.listxattr()]
+        return [XAttrNameT(name) for name in await self.filesystem.listxattr(ctx.uid, inode)]
 
     # --- folders
 

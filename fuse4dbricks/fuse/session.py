@@ -15,10 +15,12 @@ from pathlib import Path
 import pyfuse3
 import trio
 
+from fuse4dbricks.concurrency.supervise import supervised
 from fuse4dbricks.errors import MountError
 from fuse4dbricks.fuse.connection import tune
 from fuse4dbricks.fuse.guard import DEADLINE_SECONDS
 from fuse4dbricks.fuse.operations import Operations
+from fuse4dbricks.fuse.pages import KernelPages
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.vfs.filesystem import Filesystem
 
@@ -44,6 +46,7 @@ class SessionOptions:
         allow_other: other local users may enter.
         auto_unmount: a killed daemon leaves no dead mount.
         deadline: seconds in which each request is answered.
+        permission_ttl: seconds for which a proof that somebody may read holds.
     """
 
     mountpoint: Path
@@ -51,6 +54,7 @@ class SessionOptions:
     allow_other: bool = False
     auto_unmount: bool = True
     deadline: float = DEADLINE_SECONDS
+    permission_ttl: float = 30.0
 
     def fuse_options(self, *, auto_unmount: bool) -> set[str]:
         """For libfuse. No ``default_permissions``: it would turn EROFS into EACCES, and modes are ours."""
@@ -75,15 +79,18 @@ async def serve(
     Raises:
         MountError: libfuse could not mount.
     """
-    _mount(Operations(filesystem, metrics, deadline=options.deadline), options)
+    operations = Operations(filesystem, metrics, deadline=options.deadline)
+    _mount(operations, options)
+    pages = KernelPages()
     try:
-        tune(options.mountpoint)
-        async with trio.open_nursery() as nursery:
+        async with supervised(metrics) as services, trio.open_nursery() as nursery:
+            services.run_forever("recalls", filesystem.recalls.run, pages, options.permission_ttl)
             nursery.start_soon(_end_when_asked, stop, nursery.cancel_scope)
-            nursery.start_soon(_announce, on_ready)
+            nursery.start_soon(_announce, operations, options.mountpoint, on_ready)
             await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
             nursery.cancel_scope.cancel()
     finally:
+        await pages.aclose()
         pyfuse3.close(unmount=True)
 
 
@@ -107,9 +114,10 @@ def _mount(operations: Operations, options: SessionOptions) -> None:
         ) from error
 
 
-async def _announce(on_ready: Callable[[], None]) -> None:
-    """The kernel answers from now on: the loop runs before this task's first checkpoint has returned."""
-    await trio.lowlevel.checkpoint()
+async def _announce(operations: Operations, mountpoint: Path, on_ready: Callable[[], None]) -> None:
+    """Tune the mount and say that it answers. Not earlier: the kernel's INIT takes the read-ahead back to 128 KiB."""
+    await operations.introduced.wait()
+    tune(mountpoint)
     on_ready()
 
 

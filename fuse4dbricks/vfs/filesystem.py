@@ -8,8 +8,10 @@ The difficulties, and who solves them here:
   only what is already cached needs a separate one.
 * Handles are pinned: an inode is one version of a file (``vfs/inodes.py``), and ``open`` of an inode whose file
   has moved on raises :class:`~fuse4dbricks.errors.VersionChanged`, upon which the kernel looks the name up anew.
-* The kernel's dentry cache is common to all local users, so on a shared mount the boundary dentries (catalogs,
-  schemas, volumes) get no timeout and each path walk asks again.
+* The kernel's caches are common to all local users, so on a shared mount names get no timeout: each step of each
+  path walk asks again, from an inherited or held folder, too, whose walk passes by no volume. The attributes of a
+  file's inode keep theirs (they never change, and each ``read`` of cached pages would ask for them).
+* What the kernel holds of open files is taken back when a right is lost (``vfs/recalls.py``).
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.folders import FolderReader
 from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, OpenText
 from fuse4dbricks.vfs.inodes import InodeTable, Node
+from fuse4dbricks.vfs.recalls import Recalls
 from fuse4dbricks.vfs.renewed import renewed, renewed_for_handle
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
@@ -82,6 +85,7 @@ class Filesystem:
     ) -> None:
         self.inodes = InodeTable()
         self.handles = HandleTable()
+        self.recalls = Recalls(self.handles, self._check_holder)
         self._access = access
         self._metadata = metadata
         self._content = content
@@ -192,14 +196,14 @@ class Filesystem:
             raise ReadOnly("the mount is read-only")
         return self.control.get_attributes(ino)
 
-    @staticmethod
-    def getxattr(name: bytes) -> bytes:
+    async def getxattr(self, uid: int, ino: int, name: bytes) -> bytes:
         """The value of an extended attribute; there are none."""
+        await self.check_access(uid, ino, os.F_OK)
         raise NoAttribute(name.decode("utf-8", "replace"))
 
-    @staticmethod
-    def listxattr() -> list[bytes]:
+    async def listxattr(self, uid: int, ino: int) -> list[bytes]:
         """The names of extended attributes: an empty list, because ENOTSUP upsets ``cp -a`` and ``rsync -X``."""
+        await self.check_access(uid, ino, os.F_OK)
         return []
 
     # --- folders ---------------------------------------------------------------------------------
@@ -309,16 +313,16 @@ class Filesystem:
         viewer = await self._viewer(handle.uid)
         await self._admit(viewer, handle.path)
         ready = handle.reader.get(offset, length)
-        if ready is not None:
-            return ready
         try:
-            return await handle.wait_for(offset, length)
+            found = await handle.wait_for(offset, length) if ready is None else ready
         except (VersionChanged, NotFound) as error:
             self._metadata.mark_stale(handle.path, handle.reader.version)
             raise VersionChanged(str(error), request_id=error.request_id) from error
         except RemoteError as error:
             self._access.note_error(viewer, handle.path, error)
             raise
+        self.recalls.note_read(handle.node)
+        return found
 
     async def _reading_viewer(self, uid: int, path: RemotePath) -> Viewer:
         """In whose name bytes are fetched for a handle; fails at once while the workspace is out of reach."""
@@ -341,6 +345,7 @@ class Filesystem:
         """The last descriptor of the handle is closed."""
         handle = self.handles.remove(number)
         if isinstance(handle, OpenFile):
+            self.recalls.note_released(handle)
             handle.node.holds -= 1
             self.inodes.settle(handle.node)
             handle.reader.close()
@@ -365,6 +370,11 @@ class Filesystem:
 
     async def _has_token(self, uid: int) -> bool:
         return await self._access.has_valid_token(uid)
+
+    @renewed
+    async def _check_holder(self, uid: int, path: RemotePath) -> None:
+        """Return when ``uid`` may be shown what is at ``path``."""
+        await self._admit(await self._viewer(uid), path)
 
     async def _admit(self, viewer: Viewer, path: RemotePath) -> None:
         """Return when the viewer may be shown what is cached at ``path``."""
@@ -391,7 +401,7 @@ class Filesystem:
 
     def _attributes(self, node: Node, seconds_left: float) -> Attributes:
         is_file = node.kind is Kind.FILE
-        entry_timeout = 0.0 if self._look.is_shared and node.kind.is_boundary else seconds_left
+        is_shared = self._look.is_shared
         return Attributes(
             node.ino,
             mode=stat.S_IFREG | self._look.file_mode if is_file else stat.S_IFDIR | self._look.dir_mode,
@@ -399,8 +409,8 @@ class Filesystem:
             mtime=self._mtime(node),
             uid=self._look.uid,
             gid=self._look.gid,
-            entry_timeout=entry_timeout,
-            attr_timeout=entry_timeout,
+            entry_timeout=0.0 if is_shared else seconds_left,
+            attr_timeout=0.0 if node.bars or (is_shared and not is_file) else seconds_left,
         )
 
     def _mtime(self, node: Node) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -49,6 +50,7 @@ class OpenFile:
 
     Attributes:
         tired_until: on trio's clock; until then nothing is waited for.
+        is_barred: its user has lost the right to read it (see ``recalls.py``).
     """
 
     uid: int
@@ -56,6 +58,7 @@ class OpenFile:
     path: RemotePath
     reader: Reader
     tired_until: float = float("-inf")
+    is_barred: bool = False
 
     async def wait_for(self, offset: int, length: int) -> Buffer:
         """Bytes, after whatever it takes.
@@ -134,6 +137,10 @@ class HandleTable:
         if not isinstance(handle, kind):
             raise BadHandle(f"handle {number} is not open for this")
         return handle
+
+    def open_files(self) -> Iterator[OpenFile]:
+        """All handles on remote files; not to be kept over an await."""
+        return (handle for handle in self._handles.values() if isinstance(handle, OpenFile))
 
     def remove(self, number: int) -> Handle | None:
         """Forget the number."""

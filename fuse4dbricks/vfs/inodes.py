@@ -39,9 +39,10 @@ class Node:
         kind, version, mtime: as :class:`~fuse4dbricks.entry.Entry`.
         lookups: references that the kernel holds.
         holds: handles that are open on it, and nodes of its children.
+        bars: of those handles, how many belong to users who may not read it any more (see ``recalls.py``).
     """
 
-    __slots__ = ("_path", "holds", "ino", "kind", "lookups", "mtime", "name", "parent", "version")
+    __slots__ = ("_path", "bars", "holds", "ino", "kind", "lookups", "mtime", "name", "parent", "version")
 
     def __init__(self, ino: int, parent: Node | None, entry: Entry) -> None:
         self.ino = ino
@@ -52,6 +53,7 @@ class Node:
         self.mtime = entry.mtime
         self.lookups = 0
         self.holds = 0
+        self.bars = 0
         self._path: RemotePath | None = ROOT if parent is None else None
 
     @property

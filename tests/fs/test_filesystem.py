@@ -150,9 +150,9 @@ async def test_the_time_of_a_folder_is_that_of_what_it_lies_in_or_of_the_mount()
 
 async def test_extended_attributes_are_none() -> None:
     async with bench_of(setting_of("f")) as bench:
-        assert bench.filesystem.listxattr() == []
+        assert await bench.filesystem.listxattr(ADA, ROOT_INO) == []
         with pytest.raises(NoAttribute):
-            bench.filesystem.getxattr(b"user.\xff")
+            await bench.filesystem.getxattr(ADA, ROOT_INO, b"user.\xff")
 
 
 async def test_access() -> None:

@@ -160,13 +160,16 @@ async def test_catalogs_and_volumes_are_listed_for_each_by_his_own_rights() -> N
         assert await Kernel(bench.filesystem, EVE).list_inode(ROOT_INO) == ["README.txt", ".auth"]
 
 
-async def test_boundaries_are_asked_for_at_each_walk_and_the_inside_is_not() -> None:
+async def test_every_step_of_a_walk_is_asked_for_and_only_what_a_file_is_may_be_kept() -> None:
+    """From a folder that somebody holds, a walk passes by no volume: the names inside must be asked for, too."""
     async with shared_mount() as bench:
         ada = Kernel(bench.filesystem, ADA)
-        for path in (VOLUME.parent.parent, VOLUME.parent, VOLUME):
+        for path in (VOLUME.parent.parent, VOLUME.parent, VOLUME, at("d")):
             shown = await ada.walk(path)
             assert (shown.entry_timeout, shown.attr_timeout) == (0, 0)
-        assert (await ada.walk(at("d"))).entry_timeout > 0
+        shown = await ada.walk(at("d", "f"))
+        assert shown.entry_timeout == 0
+        assert shown.attr_timeout > 0
 
 
 async def test_a_handle_reads_in_the_name_of_who_opened_it_and_a_revocation_ends_it() -> None:
