@@ -20,6 +20,7 @@ from tests.support.mounts import LiveMount, mounted
 from tests.support.places import names
 from tests.support.signing import write_private
 from tests.support.trees import put_file
+from tests.support.users import NOBODY
 from tests.support.waiting import slow, wait_for
 from tests.support.workspace import VOLUME_NAME, Served, serve
 
@@ -389,22 +390,24 @@ def test_a_system_user_without_homes_serves_written_tokens(workspace: Served, fo
     """No HOME, no access to anybody's, no configuration."""
     if not FUSE_DEVICE.stat().st_mode & 0o006:
         pytest.skip(f"{FUSE_DEVICE} is for root only here")
-    daemon = 61099
+    daemon = NOBODY
     (folder / "mnt").mkdir()
     for path in (folder, folder / "mnt"):
         os.chown(path, daemon, daemon)
     # It becomes that user once everything is imported: the interpreter's folder may be closed to him.
     code = (
-        "import os, runpy, sys, stringprep, encodings.idna, msal, fuse4dbricks.cli.main, fuse4dbricks.app.mount\n"
+        "import codecs, importlib.readers, os, sys, fuse4dbricks.cli.main, fuse4dbricks.app.mount\n"
+        "for name in ('ascii', 'idna', 'latin-1'): codecs.lookup(name)\n"
         f"os.setgroups([]); os.setresgid(*3 * ({daemon},)); os.setresuid(*3 * ({daemon},)); del os.environ['HOME']\n"
         "from fuse4dbricks.cli.main import main\n"
         "sys.exit(main(sys.argv[4:]))\n"
     )
     with mounted(workspace, folder, token="", wrapper=[sys.executable, "-c", code]) as live:
+        assert listed_by(daemon, live) == LOCKED
+        reasons = {source["source"]: source["detail"] for source in told_to(daemon, live)["sources"]}
+        assert "there is no" in reasons["~/.databrickscfg"]
         written = run_as(
             daemon, "sh", "-c", f"cat > {live.path}/.auth/personal_access_token", text=workspace.token
         )
         assert written.returncode == 0, written.stderr
         assert sorted(listed_by(daemon, live)) == OPEN
-        reasons = {source["source"]: source["detail"] for source in told_to(daemon, live)["sources"]}
-        assert reasons["~/.databrickscfg"] == "no home folder is known"
