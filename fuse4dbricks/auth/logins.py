@@ -88,7 +88,7 @@ class DeviceLogins:
         self._supervisor = supervisor
         self._clock = clock
         self._kept = kept
-        self._threads: BoundedThreads[int] = BoundedThreads(seconds=ASK_SECONDS)
+        self._threads: BoundedThreads[Account] = BoundedThreads(seconds=ASK_SECONDS)
         self._states: dict[int, LoginState] = {}
         self._scopes: dict[int, trio.CancelScope] = {}
         self._signed_in: dict[int, _SignedIn] = {}
@@ -182,7 +182,7 @@ class DeviceLogins:
         if len(self._signed_in) >= MAX_SIGNED_IN and uid not in self._signed_in:
             raise SourceFailure(f"{MAX_SIGNED_IN} users are signed in; there is no room for another")
         account = self._account_of(None)
-        code = await self._ask(uid, account.start)
+        code = await self._ask(account, account.start)
         self._note(
             uid,
             LoginState(
@@ -204,7 +204,7 @@ class DeviceLogins:
         while True:
             await trio.sleep(account.interval)
             try:
-                issued = await self._ask(uid, account.poll)
+                issued = await self._ask(account, account.poll)
             except SourceFailure as failure:
                 if not failure.is_outage:
                     raise
@@ -221,7 +221,7 @@ class DeviceLogins:
             nonlocal may_be_cached
             is_forced = forced or not may_be_cached
             may_be_cached = False
-            renewed = await self._ask(uid, lambda: account.renew(forced=is_forced))
+            renewed = await self._ask(account, lambda: account.renew(forced=is_forced))
             await self._keep(uid, account)
             return renewed
 
@@ -239,8 +239,9 @@ class DeviceLogins:
         except OSError as error:
             logger.warning("the login of uid %d cannot be kept: %s", uid, error.strerror)
 
-    async def _ask(self, uid: int, question: Callable[[], V]) -> V:
-        return await self._threads.run(uid, question)
+    async def _ask(self, account: Account, question: Callable[[], V]) -> V:
+        # By account, not by user: a login that was just cancelled may still have a question out.
+        return await self._threads.run(account, question)
 
     def _note(self, uid: int, state: LoginState) -> None:
         self._states.pop(uid, None)

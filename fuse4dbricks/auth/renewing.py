@@ -198,7 +198,9 @@ class Renewing:
     def _note_failure(self, failure: SourceFailure, *, forced: bool) -> None:
         self._failure = failure
         self._retry_at = self._clock.monotonic() + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        if failure.outcome is Outcome.FAILED:
+            # What is not set up costs a look at a file, and its user is waiting to see that he has set it up.
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if forced and not failure.is_outage:
             self._held = None
         if failure.outcome is Outcome.FAILED:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from fuse4dbricks.app.hardening import take_secret
+from fuse4dbricks.auth.variables import SECRETS
 from fuse4dbricks.cli.extras import demo_extra
 from fuse4dbricks.cli.mount import run
 from fuse4dbricks.config import MountConfig
@@ -33,6 +35,9 @@ def demo(mountpoint: Path | None, debug: bool) -> None:
     with demo_extra():
         from fuse4dbricks.devworkspace.server import LocalWorkspace  # noqa: PLC0415
 
+    # Not for this workspace, nor for the programs that are started.
+    for name in SECRETS:
+        take_secret(name)
     check_fuse(allow_other=False)
     # Before the janitor knows of it: a mount that was there before is not his to take away.
     target = None if mountpoint is None else prepare_mountpoint(mountpoint)

@@ -19,7 +19,7 @@ from fuse4dbricks.clock import Clock, SystemClock
 MAX_REMEMBERED = 1000
 
 _CREDENTIAL = re.compile(
-    r"(Bearer\s+|Basic\s+|dapi|eyJ)[A-Za-z0-9._~+/=-]{8,}|"
+    r"(Bearer\s+|Basic\s+|dapi|dose|eyJ)[A-Za-z0-9._~+/=-]{8,}|"
     r"((?:access_token|refresh_token|client_secret|id_token)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+",
     re.IGNORECASE,
 )
