@@ -17,6 +17,7 @@ import pytest
 
 from fuse4dbricks.devworkspace.body_effects import Bandwidth
 from fuse4dbricks.devworkspace.effects import Hang, Reset
+from fuse4dbricks.fuse.connection import READ_AHEAD_KB, find_mount
 from fuse4dbricks.units import MIB
 from tests.support.mounts import LiveMount, mounted
 from tests.support.places import Place, names
@@ -185,3 +186,11 @@ def test_a_signal_frees_200_stuck_reads(workspace: Served, tmp_path: Path) -> No
         assert said.endswith(" 200\n")
         assert "read" not in said
         assert stall.fired
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may raise read-ahead")
+def test_the_kernel_reads_ahead_as_far_as_it_was_told(live: LiveMount) -> None:
+    # What is written before the kernel's INIT was answered, it takes back to 128 KiB.
+    mount = find_mount(live.path)
+    assert mount is not None
+    assert Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb").read_text() == f"{READ_AHEAD_KB}\n"
