@@ -23,7 +23,7 @@ from fuse4dbricks.errors import (
     NoToken,
     RemoteError,
 )
-from fuse4dbricks.tokens import Principal, Token
+from fuse4dbricks.tokens import Token, Viewer
 from fuse4dbricks.vfs.control.status import Status, login_text
 
 #: Seconds for finding out who somebody is; the status then says that it is not known.
@@ -88,24 +88,25 @@ class Desk:
 
     async def resolve_status(self, uid: int) -> Status:
         """How ``uid`` stands; asks what is not known, for a few seconds."""
-        principal, problem = None, "finding out who you are took too long"
+        viewer, problem = None, "finding out who you are took too long"
         with trio.move_on_after(STATUS_SECONDS):
-            principal, problem = await self._resolve_principal(uid)
-        token = self._tokens.get_token(uid)
+            viewer, problem = await self._resolve_viewer(uid)
+        # One that is refused is not what somebody reads with, though it comes first.
+        token = self._tokens.get_token(uid) if viewer is None else viewer.token
         return Status(
             uid=uid,
             identity_uid=self._tokens.identity_of(uid),
             workspace=self._workspace,
-            principal=principal,
+            principal=None if viewer is None else viewer.principal,
             answered=None if token is None else self._tokens.get_source_name(uid, token),
             problem=problem,
             login=self._logins.get_state(self._tokens.identity_of(uid)),
             sources=self._tokens.get_reports(uid),
         )
 
-    async def _resolve_principal(self, uid: int) -> tuple[Principal | None, str]:
+    async def _resolve_viewer(self, uid: int) -> tuple[Viewer | None, str]:
         try:
-            return (await self._access.resolve_viewer(uid)).principal, ""
+            return await self._access.resolve_viewer(uid), ""
         except NoToken:
             return None, "no source has a token for you"
         except InvalidToken as error:

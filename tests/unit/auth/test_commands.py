@@ -106,7 +106,7 @@ async def test_one_that_hangs_is_killed_with_its_children(bin_folder: Path) -> N
         assert info.value.is_outage
         # The end of the pipe comes when the last process that had it open is gone.
         with trio.fail_after(10):
-            await trio.to_thread.run_sync(_read_to_the_end, reader)
+            await trio.to_thread.run_sync(_read_to_the_end, reader, abandon_on_cancel=True)
     finally:
         os.close(reader)
 
