@@ -97,7 +97,7 @@ def _check_content(fd: int, *, is_new_allowed: bool) -> None:
             found = f"it holds {foreign[0]!r}" if foreign else "it is empty"
             raise UnsafeError(f"it is not a cache folder of ours ({found}); choose an empty or a new folder")
     else:
-        _check_marker(fd)
+        check_marker(fd)
     for name in names:
         expected_folder = name in {CHUNKS, TEMPORARY}
         if expected_folder or name in {MARKER, LOCK, TAG} or name.startswith(INDEX):
@@ -106,7 +106,13 @@ def _check_content(fd: int, *, is_new_allowed: bool) -> None:
         _check_shards(fd)
 
 
-def _check_marker(fd: int) -> None:
+def check_marker(fd: int) -> None:
+    """Read the marker of an open cache folder.
+
+    Raises:
+        UnsafeError: it is not one of ours, or of a newer program.
+        OSError: it cannot be read.
+    """
     marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
     try:
         match = _MARKER_PATTERN.fullmatch(os.read(marker, 100))

@@ -15,6 +15,7 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 
@@ -53,13 +54,20 @@ def open_writer(file: Path) -> apsw.Connection:
     return db
 
 
-def open_reader(file: Path, *, busy_ms: int = 0) -> apsw.Connection:
+def open_reader(file: Path, *, busy_ms: int = 0, is_still: bool = False) -> apsw.Connection:
     """A read-only connection; with ``busy_ms`` 0 a busy index is an error at once.
+
+    Args:
+        file: absolute, without links.
+        busy_ms: how long to wait for a lock.
+        is_still: nobody writes: no lock is taken, and neither ``-wal`` nor ``-shm`` is read or made.
 
     Raises:
         apsw.Error: it cannot be opened.
     """
-    db = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
+    name = f"file:{quote(os.fspath(file))}?immutable=1" if is_still else str(file)
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
+    db = apsw.Connection(name, flags=flags | (apsw.SQLITE_OPEN_URI if is_still else 0))
     try:
         _settle(db, busy_ms=busy_ms)
         db.pragma("query_only", 1)

@@ -1,0 +1,1 @@
+"""Statistics of a cache, shown: as a table, as a page, as JSON and for Prometheus."""
