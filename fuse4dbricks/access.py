@@ -9,7 +9,8 @@ The difficulties, and who solves them here:
   warm reader never waits; past all of it the reader waits for the probe (:meth:`Access.require`).
 * Two tokens of one principal do not vouch for each other: a revoked token must stop working although the other
   one keeps the grant alive. So each token carries a proof of its own, in the index too.
-* An outage is not a denial. When the probe cannot be made, a proof within the offline grace still counts.
+* An outage is not a denial. When the probe cannot be made, a proof within the offline grace still counts, and who
+  has one waits a few seconds at most.
 * A 404 is neither: it proves nothing, or a deleted volume's cached files would be open to everybody.
 """
 
@@ -18,8 +19,10 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+import trio
+
 from fuse4dbricks.auth.chain import TokenChain
-from fuse4dbricks.cache.connectivity import Connectivity, is_outage
+from fuse4dbricks.cache.connectivity import HOLD_SECONDS, Connectivity, is_outage
 from fuse4dbricks.cache.standings import Bounded, Standings
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.flights import Flights
@@ -33,6 +36,9 @@ logger = logging.getLogger("fuse4dbricks.access")
 
 #: Seconds before a renewal that failed is tried again, at most; a quarter of the TTL if that is less.
 RENEWAL_PAUSE = 5.0
+#: Seconds that somebody who was let in before waits for a probe. Without an end, each cached read of a workspace that
+#: answers 429 took the whole 25 s of a call.
+PROBE_PATIENCE = 2.0
 #: How long past its TTL a proof counts while the workspace cannot be reached (design section 9).
 OFFLINE_GRACE_SECONDS = 8 * 3600.0
 
@@ -135,6 +141,7 @@ class Access:
         self._granted: Standings[tuple[str, RemotePath]] = Standings(clock, max_proofs=MAX_GRANTS)
         self._stored_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_GRANTS)
         self._renewed_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_GRANTS)
+        self._unheard_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_GRANTS)
         self._whoami_flights: Flights[Token, Principal] = Flights("whoami", supervisor)
         self._probe_flights: Flights[tuple[Token, RemotePath], None] = Flights("grant-probe", supervisor)
 
@@ -247,12 +254,34 @@ class Access:
         )
         if refusal is not None:
             raise refusal
-        try:
+        if not self._is_within_grace(viewer, volume):
             self._connectivity.raise_if_down()
-            await self._probe_flights.join((viewer.token, volume), lambda: self._prove(viewer, volume))
+            await self._ask(viewer, volume)
+        elif self._connectivity.get_outage() is None:
+            await self._probe_in_passing(viewer, volume)
+
+    async def _ask(self, viewer: Viewer, volume: RemotePath) -> None:
+        await self._probe_flights.join((viewer.token, volume), lambda: self._prove(viewer, volume))
+
+    async def _probe_in_passing(self, viewer: Viewer, volume: RemotePath) -> None:
+        """Probe for who was let in before: he is not made to wait long for a workspace that does not answer.
+
+        The probe goes on without him, and its answer counts when it comes.
+        """
+        key = (viewer.token, volume)
+        if self._clock.monotonic() - self._unheard_at.get(key, float("-inf")) < HOLD_SECONDS:
+            return
+        if key not in self._probe_flights:
+            self._supervisor.start_soon("grant-renewal", self._renew, viewer, volume)
+        try:
+            with trio.fail_after(PROBE_PATIENCE):
+                await self._ask(viewer, volume)
+        except trio.TooSlowError:
+            self._unheard_at.put(key, self._clock.monotonic())
         except RemoteError as error:
-            if not (is_outage(error) and self._is_within_grace(viewer, volume)):
+            if not is_outage(error):
                 raise
+            self._unheard_at.put(key, self._clock.monotonic())
 
     async def _prove(self, viewer: Viewer, volume: RemotePath) -> None:
         try:
@@ -275,7 +304,7 @@ class Access:
         if self._connectivity.get_outage() is not None:
             return
         try:
-            await self._probe_flights.join((viewer.token, volume), lambda: self._prove(viewer, volume))
+            await self._ask(viewer, volume)
         except RemoteError as error:
             logger.debug("renewing the grant on %s: %s", volume, error)
 

@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,11 +30,11 @@ ALICE, BOB, CAROL = 61_001, 61_002, 61_003
 ANSWER_TIMEOUT = 40.0
 
 _LOOP = """
-import errno, json, mmap, os, stat, sys
+import array, errno, json, mmap, os, socket, stat, sys, time
 uid = int(sys.argv[1])
 os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
 os.chdir(sys.argv[2])
-here = {name: globals()[name] for name in ("errno", "mmap", "os", "stat")}
+here = {name: globals()[name] for name in ("array", "errno", "mmap", "os", "socket", "stat", "time")}
 for line in sys.stdin:
     try:
         exec(json.loads(line), here)
@@ -46,6 +47,13 @@ for line in sys.stdin:
 
 class LocalUser:
     """One local user. What ``out`` is set to by a piece of code is what he answers."""
+
+    class Killed(Exception):
+        """His process was ended by signal ``number``."""
+
+        def __init__(self, number: int) -> None:
+            super().__init__(f"killed by {signal.Signals(number).name}")
+            self.number = number
 
     def __init__(self, uid: int, folder: Path) -> None:
         self.uid = uid
@@ -78,6 +86,7 @@ class LocalUser:
 
         Raises:
             OSError: as it did there.
+            Killed: it ended the process.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -85,7 +94,10 @@ class LocalUser:
         self._process.stdin.write(json.dumps(given + code).encode() + b"\n")
         self._process.stdin.flush()
         assert select.select([self._process.stdout], [], [], ANSWER_TIMEOUT)[0], f"stuck in: {code}"
-        answer = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise self.Killed(-self._process.wait(ANSWER_TIMEOUT))
+        answer = json.loads(line)
         if "errno" in answer:
             raise OSError(answer["errno"], f"uid {self.uid}: {code}")
         return answer["value"]

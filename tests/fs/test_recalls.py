@@ -1,0 +1,175 @@
+"""What the kernel keeps of open files goes back when the right to it is lost, whoever asks for it or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from fuse4dbricks.errors import PermissionDenied, ServerFailure, Throttled, Unreachable
+from tests.support.fakes import (
+    ADA,
+    BOB,
+    PERMISSION_TTL,
+    Bench,
+    Call,
+    Setting,
+    at,
+    bench_of,
+    token_of,
+    workspace_with,
+)
+from tests.support.kernel import Kernel
+
+
+class FakePages:
+    """The kernel's page cache; satisfies PageCache. ``stuck`` inodes wait for ever, as for the lock of a page."""
+
+    def __init__(self) -> None:
+        self.dropped: list[int] = []
+        self.stuck: set[int] = set()
+
+    async def drop(self, ino: int) -> None:
+        if ino in self.stuck:
+            await trio.sleep_forever()
+        self.dropped.append(ino)
+
+
+class Watched:
+    """A mount in which ada and bob hold the same file open, and bob another."""
+
+    def __init__(
+        self, bench: Bench, pages: FakePages, inos: tuple[int, int], handles: dict[int, int]
+    ) -> None:
+        self.bench = bench
+        self.pages = pages
+        self.shared, self.of_bob = inos
+        self.handles = handles
+
+    async def pass_time(self, seconds: float) -> None:
+        """In steps, on both clocks."""
+        for _ in range(10):
+            self.bench.clock.step(seconds / 10)
+            await trio.sleep(seconds / 10)
+            await wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[Watched]:
+    workspace = workspace_with("ada", "bob")
+    for name in ("f", "g"):
+        workspace.put(at(name))
+    async with bench_of(Setting(workspace, is_shared=True)) as bench, trio.open_nursery() as nursery:
+        pages, handles = FakePages(), {}
+        for uid, name in ((ADA, "ada"), (BOB, "bob")):
+            bench.written.set(uid, token_of(name))
+            shown = await Kernel(bench.filesystem, uid).walk(at("f"))
+            handles[uid] = (await bench.filesystem.open(uid, shown.ino, os.O_RDONLY)).number
+            await bench.filesystem.read(handles[uid], 0, 5)
+        second = await Kernel(bench.filesystem, BOB).walk(at("g"))
+        await bench.filesystem.open(BOB, second.ino, os.O_RDONLY)
+        nursery.start_soon(bench.filesystem.recalls.run, pages, PERMISSION_TTL)
+        yield Watched(bench, pages, (shown.ino, second.ino), handles)
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_may_read_keeps_what_the_kernel_has(autojump_clock: MockClock) -> None:
+    async with watched() as mount:
+        await mount.pass_time(3 * PERMISSION_TTL)
+        assert mount.pages.dropped == []
+        assert (await mount.bench.filesystem.getattr(BOB, mount.shared)).attr_timeout >= 0
+
+
+async def test_a_lost_grant_takes_back_all_that_he_holds_within_the_ttl(autojump_clock: MockClock) -> None:
+    async with watched() as mount:
+        await mount.pass_time(PERMISSION_TTL / 10)
+        mount.bench.workspace.revoke("bob")
+        await mount.pass_time(PERMISSION_TTL)
+        assert set(mount.pages.dropped) == {mount.shared, mount.of_bob}
+        # From now on the kernel asks at each read of this inode, whoever reads.
+        assert (await mount.bench.filesystem.getattr(ADA, mount.shared)).attr_timeout == 0
+        with pytest.raises(PermissionDenied):
+            await mount.bench.filesystem.getattr(BOB, mount.shared)
+
+
+async def test_a_forgotten_token_does_too(autojump_clock: MockClock) -> None:
+    async with watched() as mount:
+        mount.bench.written.forget(BOB)
+        await mount.pass_time(PERMISSION_TTL)
+        assert set(mount.pages.dropped) == {mount.shared, mount.of_bob}
+
+
+async def test_what_others_read_again_is_dropped_again(autojump_clock: MockClock) -> None:
+    async with watched() as mount:
+        mount.bench.workspace.revoke("bob")
+        await mount.pass_time(PERMISSION_TTL)
+        mount.pages.dropped.clear()
+        await mount.bench.filesystem.read(mount.handles[ADA], 0, 5)
+        await mount.pass_time(1)
+        assert mount.pages.dropped == [mount.shared]
+
+
+@pytest.mark.parametrize("regains", [True, False], ids=["allowed again", "closed"])
+async def test_a_bar_ends_with_its_cause(autojump_clock: MockClock, regains: bool) -> None:
+    async with watched() as mount:
+        mount.bench.workspace.revoke("bob")
+        await mount.pass_time(PERMISSION_TTL)
+        if regains:
+            mount.bench.workspace.allow("bob")
+            await mount.pass_time(PERMISSION_TTL)
+            assert await mount.bench.filesystem.read(mount.handles[BOB], 0, 5)
+        else:
+            mount.bench.filesystem.release(mount.handles[BOB])
+        mount.pages.dropped.clear()
+        await mount.bench.filesystem.read(mount.handles[ADA], 0, 5)
+        await mount.pass_time(1)
+        assert mount.pages.dropped == []
+
+
+@pytest.mark.parametrize(
+    "weather", [Unreachable("no route"), ServerFailure("503", status=503), Throttled("429", status=429)]
+)
+async def test_an_outage_takes_back_nothing(
+    autojump_clock: MockClock, weather: Unreachable | ServerFailure | Throttled
+) -> None:
+    async with watched() as mount:
+        mount.bench.workspace.down = weather
+        await mount.pass_time(5 * PERMISSION_TTL)
+        assert mount.pages.dropped == []
+        assert await mount.bench.filesystem.read(mount.handles[BOB], 0, 5)
+
+
+async def test_a_workspace_that_is_silent_holds_up_nobody_who_was_let_in(autojump_clock: MockClock) -> None:
+    async with watched() as mount:
+
+        async def say_nothing(call: Call) -> None:
+            await trio.sleep_forever()
+
+        mount.bench.workspace.before_reply = say_nothing
+        await mount.pass_time(2 * PERMISSION_TTL)
+        with trio.fail_after(5):
+            assert await mount.bench.filesystem.read(mount.handles[BOB], 0, 5)
+
+
+async def test_a_slow_no_counts_when_it_comes(autojump_clock: MockClock) -> None:
+    async with watched() as mount:
+
+        async def be_slow(call: Call) -> None:
+            await trio.sleep(8)
+
+        mount.bench.workspace.before_reply = be_slow
+        mount.bench.workspace.revoke("bob")
+        await mount.pass_time(PERMISSION_TTL + 20)
+        assert set(mount.pages.dropped) == {mount.shared, mount.of_bob}
+
+
+async def test_an_inode_whose_pages_are_locked_holds_up_no_other(autojump_clock: MockClock) -> None:
+    async with watched() as mount:
+        mount.pages.stuck.add(mount.shared)
+        mount.bench.workspace.revoke("bob")
+        await mount.pass_time(PERMISSION_TTL)
+        assert mount.pages.dropped == [mount.of_bob]
