@@ -154,15 +154,10 @@ def test_the_databricks_cli(workspace: Served, tmp_path: Path) -> None:
     assert CANARY not in (tmp_path / "env").read_text()
 
 
-@pytest.mark.parametrize("variables", [{"DATABRICKS_HOST": "https://other.example"}, {}])
-def test_what_is_for_another_workspace_is_not_sent(
-    workspace: Served, tmp_path: Path, variables: dict[str, str]
-) -> None:
+def test_what_is_for_another_workspace_is_not_sent(workspace: Served, tmp_path: Path) -> None:
     file = write_private(tmp_path / "config", "[DEFAULT]\nhost=https://other.example\ntoken=dapi-canary\n")
-    environment = {**variables, "DATABRICKS_CONFIG_FILE": str(file)}
-    with mounted(
-        workspace, tmp_path, token="dapi-canary" if variables else "", environment=environment
-    ) as live:
+    environment = {"DATABRICKS_HOST": "https://other.example", "DATABRICKS_CONFIG_FILE": str(file)}
+    with mounted(workspace, tmp_path, token="dapi-canary", environment=environment) as live:
         assert names(live.path) == LOCKED
         text = (live.path / ".auth/status").read_text()
         assert "other.example" in text
@@ -178,7 +173,7 @@ def approve_when_shown(entra: Served, process: subprocess.Popen[str]) -> str:
     """Read what the program shows, act as the person in front of a browser, and return all that it said."""
     assert process.stdout is not None
     line = process.stdout.readline()
-    (login,) = [login for login in entra.entra.get_logins() if login.user_code in line]
+    (login,) = (login for login in entra.entra.get_logins() if login.user_code in line)
     assert f"{entra.authority}/devicelogin" in line
     entra.entra.approve(login.user_code, entra.user)
     rest, _ = process.communicate(timeout=60)
@@ -191,39 +186,41 @@ def login_command(how: str, live: LiveMount) -> list[str]:
     return [sys.executable, "-m", "fuse4dbricks", "auth", "login", str(live.path)]
 
 
-@pytest.mark.parametrize("how", ["script", "command"])
-def test_a_login(entra: Served, tmp_path: Path, how: str) -> None:
-    with mounted(entra, tmp_path, "--entra-authority", entra.url, token="") as live:
-        command = login_command(how, live)
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
-            said = approve_when_shown(entra, process)
-        assert process.returncode == 0, said
-        assert f"Done: signed in as {entra.user}" in said
-        assert names(live.path) == OPEN
-        status = status_of(live)
-        assert (status["answered"], status["principal"]["user_name"]) == ("device login", entra.user)
-        logout = subprocess.run(
-            [sys.executable, "-m", "fuse4dbricks", "auth", "logout", live.path], timeout=60, check=False
-        )
-        assert logout.returncode == 0
-        assert names(live.path) == LOCKED
+def start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.parametrize("how", ["script", "command"])
-def test_a_login_that_is_declined_or_interrupted(entra: Served, tmp_path: Path, how: str) -> None:
+def test_a_login_that_is_declined_and_then_done(entra: Served, tmp_path: Path, how: str) -> None:
     with mounted(entra, tmp_path, "--entra-authority", entra.url, token="") as live:
-        command = login_command(how, live)
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        with subprocess.Popen(command, **pipes) as process:
+        with start(login_command(how, live)) as process:
             assert process.stdout is not None
             process.stdout.readline()
             entra.entra.decline(entra.entra.get_logins()[-1].user_code)
             said, _ = process.communicate(timeout=60)
         assert process.returncode == (1 if how == "script" else 5)
         assert "the login was declined" in said
-        with subprocess.Popen(command, **pipes) as process:
+        assert names(live.path) == LOCKED
+
+        with start(login_command(how, live)) as process:
+            said = approve_when_shown(entra, process)
+        assert process.returncode == 0, said
+        assert f"Done: signed in as {entra.user}" in said
+        assert names(live.path) == OPEN
+        status = status_of(live)
+        assert (status["answered"], status["principal"]["user_name"]) == ("device login", entra.user)
+
+        logout = [sys.executable, "-m", "fuse4dbricks", "auth", "logout", str(live.path)]
+        assert subprocess.run(logout, timeout=60, check=False).returncode == 0
+        assert names(live.path) == LOCKED
+
+
+@slow[0]
+@slow[1]
+@pytest.mark.parametrize("how", ["script", "command"])
+def test_a_login_that_is_interrupted(entra: Served, tmp_path: Path, how: str) -> None:
+    with mounted(entra, tmp_path, "--entra-authority", entra.url, token="") as live:
+        with start(login_command(how, live)) as process:
             assert process.stdout is not None
             assert "To sign in" in process.stdout.readline()
             process.send_signal(signal.SIGTERM)

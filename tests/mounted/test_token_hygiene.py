@@ -13,7 +13,7 @@ from fuse4dbricks.devworkspace.effects import Page, Reset, Status
 from tests.support.mounts import LiveMount, mounted
 from tests.support.signing import write_private
 from tests.support.trees import put_file
-from tests.support.waiting import wait_for
+from tests.support.waiting import slow, wait_for
 from tests.support.workspace import Served, serve
 
 CANARY = "canary0123456789abcdef"
@@ -86,7 +86,16 @@ def _write(path: Path, text: str) -> None:
         assert CANARY not in str(error)  # noqa: PT017 - it may or may not be refused
 
 
-@pytest.mark.parametrize("source", ["token", "oauth", "azure", "profile", "login"])
+SOURCES = [
+    "token",
+    "login",
+    pytest.param("oauth", marks=slow),
+    pytest.param("azure", marks=slow),
+    pytest.param("profile", marks=slow),
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_no_trace_of_a_secret(entra: Served, tmp_path: Path, source: str) -> None:
     put_file(entra.volume / "a", 1000)
     client_id, secret = entra.people.add_service_principal("robot", secret=f"dose-{CANARY}")
