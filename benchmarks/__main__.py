@@ -1,0 +1,54 @@
+"""``python -m benchmarks``: every question, with the peers in the same run.
+
+``--only NAME`` asks one of them, ``--rounds N`` takes N instead of 5 runs, ``--json FILE`` and ``--html FILE`` keep
+the result. Nothing is left behind but the tree and the peers' environments in ``--work``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from benchmarks import fio_jobs, random_reads, sequential, start
+from benchmarks.line import serving
+from benchmarks.report import write_html
+from benchmarks.results import write
+from benchmarks.scene import BIG, BIG_BYTES, Scene, make_tree
+
+QUESTIONS = {
+    "sequential": sequential.run,
+    "random_reads": random_reads.run,
+    "fio_jobs": fio_jobs.run,
+    "start": start.run,
+}
+
+
+def main() -> None:
+    """Parse, measure, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=QUESTIONS, help="ask only this; may be repeated")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each subject (5)")
+    parser.add_argument("--work", type=Path, default=Path("~/.cache/fuse4dbricks-benchmarks").expanduser())
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--html", type=Path, help="write a report with charts here")
+    asked = parser.parse_args()
+    tree = asked.work / "tree"
+    make_tree(tree)
+    chosen = asked.only or list(QUESTIONS)
+    with tempfile.TemporaryDirectory(prefix="fuse4dbricks-benchmarks-") as scratch, serving(tree) as server:
+        scene = Scene(server, tree, Path(os.path.realpath(scratch)), asked.work, rounds=asked.rounds)
+        limit = server.measure_limit(f"main/sales/raw/{BIG}", BIG_BYTES)
+        print(f"the server gives {limit:.0f} MiB/s to http.client on 8 threads; nothing can be faster here")
+        for number, name in enumerate(chosen, 1):
+            print(f"--- {number} of {len(chosen)}: {name}", flush=True)
+            QUESTIONS[name](scene)
+    if asked.json:
+        write(asked.json, scene.figures)
+    if asked.html:
+        write_html(asked.html, scene.figures)
+
+
+if __name__ == "__main__":
+    main()

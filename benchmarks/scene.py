@@ -1,0 +1,111 @@
+"""What every question needs: a tree to read, a server of it, and subjects to compare in the same run.
+
+The difficulty: machines are noisy, so a peer's figure from another day means nothing. :meth:`Scene.compare` takes turns:
+each round measures every subject once, and what cannot be had is a figure with the reason instead of an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from benchmarks.line import DIRECT, Line, Server
+from benchmarks.results import Figure
+from benchmarks.subjects import Place, Skipped
+from fuse4dbricks.units import GIB, MIB
+
+Measure: TypeAlias = Callable[[Place], float]
+
+BIG, HUGE = "big.bin", "huge.bin"
+BIG_BYTES, HUGE_BYTES = 512 * MIB, 16 * GIB
+#: All files are old, so that nobody distrusts them as fresh.
+LONG_AGO = 1_700_000_000
+
+
+@dataclass(slots=True)
+class Scene:
+    """One run of the benchmarks."""
+
+    server: Server
+    tree: Path
+    scratch: Path
+    tools: Path
+    rounds: int = 5
+    say: Callable[[str], None] = print
+    figures: list[Figure] = field(default_factory=list)
+
+    @property
+    def volume(self) -> Path:
+        """The folder of the tree that is ``main.sales.raw``."""
+        return self.tree / "main" / "sales" / "raw"
+
+    def compare(
+        self,
+        question: str,
+        subjects: Mapping[str, Measure],
+        *,
+        unit: str,
+        is_better_when: str,
+        line: Line = DIRECT,
+        note: str = "",
+    ) -> None:
+        """Measure every subject in each round, on an empty cache unless the measure makes it warm itself."""
+        self.server.set_line(line)
+        runs: dict[str, list[float]] = {name: [] for name in subjects}
+        reasons: dict[str, str] = {}
+        for _ in range(self.rounds):
+            for name, measure in subjects.items():
+                if name in reasons:
+                    continue
+                try:
+                    with self.place() as place:
+                        runs[name].append(measure(place))
+                except (Skipped, OSError, subprocess.SubprocessError) as error:
+                    reasons[name] = f"{type(error).__name__}: {error}"
+        self.server.set_line(DIRECT)
+        for name, values in runs.items():
+            said = reasons.get(name, note)
+            figure = Figure(question, name, unit, tuple(values), is_better_when, line, said)
+            self.figures.append(figure)
+            self.say(figure.describe())
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """An empty folder for one subject, removed afterwards."""
+        folder = self.scratch / "place"
+        try:
+            yield Place(self.server, self.tree, folder, self.tools)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_tree(tree: Path) -> None:
+    """The files that the questions are about; made once."""
+    volume = tree / "main" / "sales" / "raw"
+    volume.mkdir(parents=True, exist_ok=True)
+    if not (volume / BIG).exists():
+        with (volume / BIG).open("wb") as file:
+            for _ in range(BIG_BYTES // MIB):
+                file.write(os.urandom(MIB))
+    with (volume / HUGE).open("ab") as file:
+        file.truncate(HUGE_BYTES)
+    for path in (volume / BIG, volume / HUGE):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+def drop_page_cache() -> None:
+    """Make the disk the next one to be asked.
+
+    Raises:
+        Skipped: only root may.
+    """
+    if os.geteuid() != 0:
+        raise Skipped("dropping the page cache needs root")
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("1\n")
