@@ -24,6 +24,7 @@ from fuse4dbricks.app.signing_in import SigningIn, open_signing_in, site_of
 from fuse4dbricks.app.storage import Storage, open_storage
 from fuse4dbricks.app.surroundings import check_apart, check_fuse, prepare_mountpoint
 from fuse4dbricks.app.trust import trust_with
+from fuse4dbricks.app.upkeep.service import serve_orders
 from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.cache.fetching import TreeFetcher
@@ -207,6 +208,8 @@ def _build_content(base: Base) -> DataCache:
         base.stack.push_async_callback(disk.aclose)
         base.supervisor.run_forever("eviction", disk.run_eviction)
         base.supervisor.run_forever("sweep", disk.run_sweep)
+    if storage.folder is not None and disk.upkeep is not None:
+        base.supervisor.run_forever("orders", serve_orders, storage.folder, disk.upkeep)
     return DataCache(
         files=base.workspace.files,
         disk=disk,

@@ -18,6 +18,7 @@ import trio
 from fuse4dbricks.cache.storing.assembly import Shelf, Ties, assemble
 from fuse4dbricks.cache.storing.ports import Held, IndexPort
 from fuse4dbricks.cache.storing.room import DiskLimits
+from fuse4dbricks.cache.storing.upkeep import Upkeep
 from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkName, ChunkStore
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.supervise import Supervisor
@@ -33,10 +34,6 @@ logger = logging.getLogger("fuse4dbricks.cache")
 
 #: Seconds that forgetting a version may hold up whoever noticed that it is no more.
 DROP_PATIENCE = 10.0
-
-#: Seconds between looks at whether the index was lost, and until a sweep that failed is tried again.
-LOOK_PERIOD = 1.0
-SWEEP_RETRY = 60.0
 
 
 class DiskTier:
@@ -188,20 +185,13 @@ class DiskTier:
 
     async def run_sweep(self) -> None:
         """At once, and whenever the index was lost since: record the chunk files that have no row, or remove them."""
-        while self._shelf is not None and self._index is not None:
-            epoch = self._index.epoch
-            try:
-                await self._shelf.sweep.run()
-                if self._is_uncounted:
-                    await self._index.note_complete(epoch)
-                    self._shelf.eviction.ask()
-            except CacheError as error:
-                logger.warning("the cache folder was not swept to the end: %s", error)
-                await trio.sleep(SWEEP_RETRY)
-                continue
-            await trio.sleep(LOOK_PERIOD)
-            while not self._is_uncounted:  # noqa: ASYNC110 - the index does not tell when it is lost
-                await trio.sleep(LOOK_PERIOD)
+        if self._shelf is not None:
+            await self._shelf.upkeep.stock.run()
+
+    @property
+    def upkeep(self) -> Upkeep | None:
+        """For orders that people give; None where there is no disk cache."""
+        return None if self._shelf is None else self._shelf.upkeep
 
     @property
     def _is_uncounted(self) -> bool:

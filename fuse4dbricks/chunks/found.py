@@ -7,6 +7,7 @@ files; so it is listed shard by shard (1/256 each), names first, and a file is o
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fuse4dbricks.chunks.files import (
@@ -20,8 +21,19 @@ from fuse4dbricks.chunks.files import (
 from fuse4dbricks.chunks.label import ChunkName
 from fuse4dbricks.chunks.layout import CHUNK_FILE, CHUNKS, SHARDS, TEMPORARY, TEMPORARY_FILE
 from fuse4dbricks.chunks.safety import entries, opened_folder
-from fuse4dbricks.chunks.trailer import FOOTER_BYTES, Trailer, decode_trailer, trailer_length
+from fuse4dbricks.chunks.trailer import (
+    FOOTER_BYTES,
+    MAX_BODY_BYTES,
+    Trailer,
+    decode_trailer,
+    payload_checksum,
+    trailer_length,
+)
 from fuse4dbricks.errors import CacheError, ChunkUnusable
+from fuse4dbricks.units import MIB
+
+#: The largest chunk that a mount can be told to make, and its trailer.
+MAX_FILE_BYTES = 16 * MIB + MAX_BODY_BYTES + FOOTER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,33 @@ class FoundChunk:
     trailer: Trailer
     disk_bytes: int
     mtime: float
+
+
+def verify_found(folder_fd: int, name: ChunkName) -> Trailer:
+    """Read a whole chunk file and hold it against its own trailer, which is returned.
+
+    Raises:
+        ChunkUnusable: missing, cut, altered, or under another chunk's name.
+        CacheError: the disk failed.
+    """
+    with explained("read", name):
+        fd = open_chunk(folder_fd, name)
+        try:
+            size = stamp_of_regular(fd)[1]
+            if size > MAX_FILE_BYTES:
+                raise ChunkUnusable(f"{size} bytes are more than a chunk can have")
+            content = memoryview(read_exactly(fd, 0, size))
+        finally:
+            os.close(fd)
+    length = trailer_length(content[-FOOTER_BYTES:])
+    if length > size:
+        raise ChunkUnusable("the trailer is cut")
+    trailer = decode_trailer(content[size - length :], size)
+    if trailer.label.name() != name:
+        raise ChunkUnusable("it is another chunk's file")
+    if payload_checksum(content[: trailer.length], name) != trailer.checksum:
+        raise ChunkUnusable("the checksum is off")
+    return trailer
 
 
 def list_shard(folder_fd: int, shard: int) -> list[ChunkName]:
@@ -98,6 +137,26 @@ def is_there(folder_fd: int, name: ChunkName) -> bool:
     except OSError as error:
         raise CacheError(f"cannot look for chunk {name.hex()}: {error}") from error
     return True
+
+
+def list_temporary(folder_fd: int) -> list[tuple[str, float]]:
+    """Unfinished files, with the Unix time of their last write.
+
+    Raises:
+        CacheError: the folder cannot be read.
+    """
+    found: list[tuple[str, float]] = []
+    try:
+        with opened_folder(folder_fd, TEMPORARY) as fd:
+            for name in entries(fd):
+                if TEMPORARY_FILE.fullmatch(name):
+                    with suppress(FileNotFoundError):
+                        found.append((name, os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CacheError(f"cannot list unfinished files in the cache folder: {error}") from error
+    return found
 
 
 def sweep_temporary(folder_fd: int, run: str) -> int:

@@ -5,6 +5,7 @@
     fuse4dbricks-cache      marker: "fuse4dbricks cache, format 1"
     CACHEDIR.TAG            backup programs leave the folder out
     lock                    flock held while mounted; process and host of the holder
+    control                 socket of the mount for the command's orders
     index.sqlite*           the index, its -wal and -shm, and any that was set aside
     chunks/ab/<32 hex>.chunk
     tmp/<16 hex>-<n>.tmp    chunk files being written
@@ -17,6 +18,7 @@ import re
 FORMAT = 1
 MARKER = "fuse4dbricks-cache"
 LOCK = "lock"
+CONTROL = "control"
 TAG = "CACHEDIR.TAG"
 INDEX = "index.sqlite"
 INDEX_FILES = (INDEX, f"{INDEX}-wal", f"{INDEX}-shm")

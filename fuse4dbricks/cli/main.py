@@ -17,6 +17,7 @@ import click
 
 from fuse4dbricks import __version__
 from fuse4dbricks.cli.auth import auth
+from fuse4dbricks.cli.cache import cache
 from fuse4dbricks.cli.cache_stats import cache_stats
 from fuse4dbricks.cli.demo import demo
 from fuse4dbricks.cli.mount import mount
@@ -50,7 +51,7 @@ def commands() -> None:
     """Mount Databricks Unity Catalog volumes as a local, read-only folder with a cache on disk."""
 
 
-for command in (mount, auth, cache_stats, demo, local_workspace):
+for command in (mount, auth, cache, cache_stats, demo, local_workspace):
     commands.add_command(command)
 
 

@@ -20,6 +20,7 @@ from fuse4dbricks.errors import IndexUnavailable
 from fuse4dbricks.index.chunk_writes import File
 from fuse4dbricks.index.connection import Row, open_reader
 from fuse4dbricks.index.grants import grant_rowsum, sign_in_rowsum
+from fuse4dbricks.index.migrations import refuse_newer
 from fuse4dbricks.index.rowsum import version_key
 from fuse4dbricks.index.tree_rows import (
     ENTRY_COLUMNS,
@@ -85,6 +86,7 @@ def check(file: Path, chunk_files: Iterable[bytes] | None = None) -> CheckReport
 
     Raises:
         IndexUnavailable: it cannot be opened or read at all.
+        CacheFolderError: a newer program wrote it.
     """
     try:
         db = open_reader(file.parent.resolve() / file.name, busy_ms=BUSY_MS)
@@ -92,6 +94,7 @@ def check(file: Path, chunk_files: Iterable[bytes] | None = None) -> CheckReport
         raise IndexUnavailable(f"the index {file} cannot be opened: {error}") from error
     try:
         db.execute("BEGIN").fetchall()  # one snapshot for all questions
+        refuse_newer(db, file)
         findings: list[Finding] = []
         for kind, look in _LOOKS:
             findings += _look(db, kind, look)

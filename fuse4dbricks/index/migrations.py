@@ -98,12 +98,28 @@ def _check_identity(db: apsw.Connection, file: Path, newest: int) -> int:
         return 0
     if application != APPLICATION_ID or not 0 < version <= _ABSURD_VERSION:
         raise NotOurIndex(f"application id {application:#x}, version {version}")
+    _refuse_newer(version, newest, file)
+    return version
+
+
+def refuse_newer(db: apsw.Connection, file: Path) -> None:
+    """Make sure that this program may read an index.
+
+    Raises:
+        CacheFolderError: a newer program wrote it.
+        apsw.Error: it cannot be asked.
+    """
+    version = int(db.pragma("user_version"))
+    if int(db.pragma("application_id")) == APPLICATION_ID and version <= _ABSURD_VERSION:
+        _refuse_newer(version, newest_version(), file)
+
+
+def _refuse_newer(version: int, newest: int, file: Path) -> None:
     if version > newest:
         raise CacheFolderError(
             f"the index {file} was written by a newer fuse4dbricks (format {version}, this one knows up to {newest}); "
             "upgrade, or choose another folder with --disk-cache-dir"
         )
-    return version
 
 
 def _schema(db: apsw.Connection) -> set[tuple[str, str, str]]:

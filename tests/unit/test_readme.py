@@ -14,6 +14,7 @@ import pytest
 from fuse4dbricks import errors
 from fuse4dbricks.auth.variables import PLAIN, SECRETS
 from fuse4dbricks.cli.auth import NotSignedInError
+from fuse4dbricks.cli.cache import CacheNotInOrderError, cache
 from fuse4dbricks.cli.main import commands
 from fuse4dbricks.cli.mount import mount
 from fuse4dbricks.cli.options import ENVIRONMENT_PREFIX
@@ -81,7 +82,7 @@ def test_the_table_of_options_is_complete_and_true() -> None:
             assert shown == "off", option.name
         elif option.name.endswith("_mode"):
             assert shown == f"{option.default:04o}", option.name
-        elif option.default is not None:
+        elif option.default not in {None, ()}:
             assert float(shown) == option.default, option.name
 
 
@@ -99,6 +100,13 @@ def test_exit_codes() -> None:
     assert f"{errors.MountError.exit_code} when the mount point or FUSE" in sentence
     assert f"{NotSignedInError.exit_code} when you are not signed in" in " ".join(sentence.split())
     assert f"{errors.CacheFolderError.exit_code} when the cache folder" in " ".join(sentence.split())
+    assert f"{CacheNotInOrderError.exit_code} when `cache check`" in " ".join(sentence.split())
+
+
+def test_the_commands_of_the_cache_are_all_there() -> None:
+    rows = [re.findall(r"^`cache ([a-z]+)", row[0]) for row in table("command for the cache")]
+    named = {name for found in rows for name in found}
+    assert named == set(cache.commands)
 
 
 ROW_OF = {

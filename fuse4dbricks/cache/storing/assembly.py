@@ -17,7 +17,9 @@ from fuse4dbricks.cache.storing.ports import ChunkIndex, Held, IndexPort
 from fuse4dbricks.cache.storing.publishing import AT_ONCE, Publisher, PublishingScene
 from fuse4dbricks.cache.storing.removal import Removals
 from fuse4dbricks.cache.storing.room import DiskLimits, Room
+from fuse4dbricks.cache.storing.stocktaking import Stocktaking
 from fuse4dbricks.cache.storing.sweep import Sweep, SweepScene
+from fuse4dbricks.cache.storing.upkeep import Upkeep
 from fuse4dbricks.chunks import CacheFolder, ChunkStore
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.supervise import Supervisor
@@ -46,7 +48,7 @@ class Shelf:
     removals: Removals
     eviction: Eviction
     publisher: Publisher
-    sweep: Sweep
+    upkeep: Upkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +122,6 @@ def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Tie
             metrics=metrics,
         )
     )
-    return Shelf(rows, store, known, reads, reading, removals, eviction, publisher, sweep)
+    stock = Stocktaking(index, sweep, eviction)
+    upkeep = Upkeep(index, known, removals, room, stock, ties.get_held, metrics)
+    return Shelf(rows, store, known, reads, reading, removals, eviction, publisher, upkeep)

@@ -1,0 +1,306 @@
+"""``fuse4dbricks cache``: is the cache in order, what is in it, and what is to go.
+
+The difficulty: a mount may be at work in the folder, or none, or one that was killed. What only looks reads beside the
+mount; what changes something is asked of the mount, or done with the folder's lock in hand. Scripts want one JSON
+object and an exit code that says whether all is well.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fuse4dbricks.cli.measures import Spot, age, size, spot
+from fuse4dbricks.config import default_cache_folder
+from fuse4dbricks.errors import ConfigError, UserError
+from fuse4dbricks.units import format_bytes
+
+if TYPE_CHECKING:
+    from fuse4dbricks.app.upkeep.errands import Freed
+    from fuse4dbricks.app.upkeep.inspection import Inspection
+    from fuse4dbricks.index.contents import CachedFile
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Of the JSON that these commands print; grows when a field changes its meaning or goes.
+SCHEMA = 1
+
+#: Lines of each kind that are printed; the JSON has all.
+SHOWN = 20
+
+
+class CacheNotInOrderError(UserError):
+    """A check or a verification found something."""
+
+    exit_code = 6
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cache() -> None:
+    """Check, list, shrink and rebuild the disk cache, while a workspace is mounted or while none is."""
+
+
+def _common(command: Command) -> Command:
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+    return click.option(
+        "--disk-cache-dir",
+        type=click.Path(path_type=Path),
+        envvar="FUSE4DBRICKS_DISK_CACHE_DIR",
+        help="Folder of the disk cache (default: the one that a mount uses by default).",
+    )(command)
+
+
+def _folder(given: Path | None) -> Path:
+    return (given or default_cache_folder()).expanduser()
+
+
+def _print(as_json: bool, document: dict[str, Any], lines: list[str]) -> None:
+    click.echo(json.dumps({"schema": SCHEMA, **document}) if as_json else "\n".join(lines))
+
+
+# --- is all in order? ----------------------------------------------------------------------------
+
+
+@cache.command()
+@click.option("--fix", is_flag=True, help="Put right what is wrong.")
+@_common
+def check(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
+    """Hold the index and the chunk files against each other, and the index against its own checksums and totals.
+
+    With --fix, files that describe themselves are recorded again, what cannot be used is removed, and a damaged index
+    is made anew. Exit code 6: something is (still) wrong.
+    """
+    from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
+
+    path = _folder(disk_cache_dir)
+    found = errands.run(lambda: errands.look(path))
+    fixed = fix and not found.is_clean
+    left = found
+    if fixed:
+        errands.run(lambda: errands.mend(path, found))
+        left = errands.run(lambda: errands.look(path))
+    document = {**_described(left), "fixed": _described(found) if fixed else None}
+    _print(as_json, document, [*(_told(found) if fixed else ()), *_told(left)])
+    if not left.is_clean:
+        raise CacheNotInOrderError("the cache is not in order" + ("" if fix else "; --fix puts it right"))
+
+
+def _described(found: Inspection) -> dict[str, Any]:
+    report = found.report
+    return {
+        "clean": found.is_clean,
+        "chunks": report.chunks,
+        "disk_bytes": report.disk_bytes,
+        "findings": [asdict(finding) for finding in report.findings],
+        "rows_without_file": [name.hex() for name in report.rows_without_file],
+        "files_without_row": [name.hex() for name in report.files_without_row],
+        "leftovers": list(found.leftovers),
+    }
+
+
+def _told(found: Inspection) -> list[str]:
+    report = found.report
+    if found.is_clean:
+        return [f"In order: {report.chunks} chunks, {format_bytes(report.disk_bytes)}."]
+    lines = [f"{finding.kind}: {finding.what}" for finding in report.findings[:SHOWN]]
+    counts = {
+        "findings in the index": len(report.findings),
+        "rows without a file": len(report.rows_without_file),
+        "files without a row": len(report.files_without_row),
+        "unfinished files": len(found.leftovers),
+    }
+    return [*lines, "Not in order: " + ", ".join(f"{n} {what}" for what, n in counts.items() if n) + "."]
+
+
+@cache.command()
+@click.option("--fix", is_flag=True, help="Remove the chunks that are not what was written.")
+@_common
+def verify(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
+    """Read every chunk file and compare it with its checksum and with the index.
+
+    A mount does the same with each chunk before it serves a byte of it; this does it for all of them now. Exit code 6:
+    some are not what was written, and were not removed by --fix.
+    """
+    from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
+
+    path = _folder(disk_cache_dir)
+    with _progress("verifying") as on_progress:
+        result = errands.run(lambda: errands.read_all(path, on_progress))
+    names = [each.name for each in result.bad]
+    if fix and names:
+        errands.run(lambda: errands.drop(path, names))
+    bad = [{"chunk": each.name.hex(), "why": each.why} for each in result.bad]
+    document = {"chunks": result.chunks, "bytes": result.bytes, "bad": bad, "removed": fix and bool(bad)}
+    summary = (
+        f"{result.chunks} chunks read, {format_bytes(result.bytes)}; {len(bad)} not as they were written"
+    )
+    _print(as_json, document, [*(f"{each['chunk']}: {each['why']}" for each in bad[:SHOWN]), f"{summary}."])
+    if bad and not fix:
+        raise CacheNotInOrderError("some chunks are not what was written; --fix removes them")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal's stderr; nothing where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - for terminals only
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@cache.command()
+@_common
+def rebuild(disk_cache_dir: Path | None, as_json: bool) -> None:
+    """Set the index aside and make a new one from the chunk files, which say what they are.
+
+    What it knew of folders and permissions is asked anew of the workspace.
+    """
+    from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
+    from fuse4dbricks.chunks.layout import SHARDS  # noqa: PLC0415
+
+    path = _folder(disk_cache_dir)
+    with _progress("rebuilding") as on_progress:
+        done = errands.run(
+            lambda: errands.rebuild(path, lambda now: on_progress(now["tally"]["shards"], SHARDS))
+        )
+    recorded, removed = done["chunks"], done["tally"]["orphans"]
+    line = f"{recorded} chunks recorded, {removed} unusable files removed."
+    _print(as_json, {"recorded": recorded, "removed": removed}, [line])
+
+
+# --- what is to go -------------------------------------------------------------------------------
+
+
+@cache.command()
+@click.argument("path", required=False)
+@click.option("--older-than", metavar="AGE", help="Only what was not read for so long: 7d, 12h, 30m.")
+@click.option("--user", help="Only what this Databricks user's reads have brought in (name or id).")
+@click.option("--to-size", metavar="SIZE", help="The least recently read, until the rest takes this: 2G.")
+@_common
+def evict(
+    path: str | None,
+    older_than: str | None,
+    user: str | None,
+    to_size: str | None,
+    disk_cache_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Remove chunks: of PATH, by age, by user (all that are given must be true), or down to a size.
+
+    PATH is a path in a mount, or /Volumes/…. What open files are reading stays.
+    """
+    if to_size is not None:
+        if path or older_than or user:
+            raise ConfigError("--to-size goes with no PATH and no other choice")
+        _evict(disk_cache_dir, as_json, "shrink", {"to_bytes": size(to_size)})
+        return
+    if not (path or older_than or user):
+        raise ConfigError(
+            "say what to evict: PATH, --older-than, --user or --to-size (`cache clear` takes all)"
+        )
+    where = None if path is None else spot(path)
+    chosen = {
+        "under": where and where.path,
+        "host": where and where.host,
+        "owner": user,
+        "older_than": None if older_than is None else time.time() - age(older_than),
+    }
+    _evict(
+        disk_cache_dir, as_json, "evict", {key: value for key, value in chosen.items() if value is not None}
+    )
+
+
+@cache.command()
+@_common
+def clear(disk_cache_dir: Path | None, as_json: bool) -> None:
+    """Remove all chunks but those that open files are reading.
+
+    `mount --clear-cache` also forgets what is known of folders and permissions.
+    """
+    _evict(disk_cache_dir, as_json, "evict", {})
+
+
+def _evict(disk_cache_dir: Path | None, as_json: bool, order: str, arguments: dict[str, object]) -> None:
+    from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
+
+    path = _folder(disk_cache_dir)
+    freed: Freed = errands.run(lambda: errands.evict(path, order, arguments))
+    line = f"{freed.chunks} chunks removed, {format_bytes(freed.bytes)}."
+    _print(as_json, {"chunks": freed.chunks, "disk_bytes": freed.bytes}, [line])
+
+
+# --- what is there -------------------------------------------------------------------------------
+
+
+@cache.command()
+@click.argument("path", required=False)
+@_common
+def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
+    """List the files below PATH that are cached: size, how much of it is here, last read, path."""
+    files = _load_files(disk_cache_dir, path)
+    document = {"files": [_file(each) for each in files]}
+    lines = [
+        f"{format_bytes(each.size):>10} {_percent(each):>5}  {_day(each.last_access)}  {each.path}"
+        for each in files
+    ]
+    _print(as_json, document, lines or ["Nothing is cached there."])
+
+
+@cache.command()
+@click.argument("path", required=False)
+@_common
+def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
+    """Say how much disk space the cached chunks below PATH take: each entry of the folder, and in all."""
+    files = _load_files(disk_cache_dir, path)
+    top = str(_spot(path).path).rstrip("/")
+    sums: dict[str, int] = {}
+    for each in files:
+        inside = str(each.path)[len(top) :].strip("/").partition("/")[0]
+        name = f"{top}/{inside}" if inside else top
+        sums[name] = sums.get(name, 0) + each.disk_bytes
+    total = sum(sums.values())
+    rows = sorted(sums.items(), key=lambda item: -item[1])
+    document = {
+        "path": top,
+        "disk_bytes": total,
+        "entries": [{"path": name, "disk_bytes": count} for name, count in rows],
+    }
+    lines = [f"{format_bytes(count):>10}  {name}" for name, count in [*rows, (f"{top} in all", total)]]
+    _print(as_json, document, lines)
+
+
+def _spot(path: str | None) -> Spot:
+    return spot(path or "/Volumes")
+
+
+def _load_files(disk_cache_dir: Path | None, path: str | None) -> list[CachedFile]:
+    from fuse4dbricks.app.upkeep.inspection import list_files  # noqa: PLC0415 - --help needs none of it
+    from fuse4dbricks.app.upkeep.orders import path_from  # noqa: PLC0415
+
+    where = _spot(path)
+    return list_files(_folder(disk_cache_dir), path_from(where.path), where.host)
+
+
+def _file(each: CachedFile) -> dict[str, Any]:
+    return {**asdict(each), "path": str(each.path)}
+
+
+def _percent(each: CachedFile) -> str:
+    return f"{100 * each.cached_bytes // each.size if each.size else 100}%"
+
+
+def _day(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))

@@ -1,0 +1,100 @@
+"""What is cached below a path, and what is recorded of chunk files, for another process than the mount's.
+
+The difficulty: it may be a million chunks, and the mount writes meanwhile. So each question is one statement that is
+read row by row, on a read-only connection, and who asks waits for locks and not the mount.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from fuse4dbricks.errors import CacheFolderError
+from fuse4dbricks.index.checks import BUSY_MS
+from fuse4dbricks.index.connection import Row, open_reader
+from fuse4dbricks.index.migrations import refuse_newer
+from fuse4dbricks.index.rowsum import to_unsigned
+from fuse4dbricks.index.tree_rows import index_path
+from fuse4dbricks.paths import RemotePath
+
+_FILES = """
+    SELECT w.host, v.path, v.size, v.cached_bytes, v.chunks, v.last_modified,
+           (SELECT sum(disk_bytes) FROM chunk c WHERE c.version_id = v.id),
+           (SELECT max(last_access_ms) FROM chunk c WHERE c.version_id = v.id)
+    FROM file_version v JOIN workspace w ON w.id = v.workspace_id
+    WHERE (?1 = '' OR v.path = ?1 OR (v.path > ?1 || '/' AND v.path < ?1 || '0')) AND (?2 IS NULL OR w.host = ?2)
+    ORDER BY w.host, v.path, v.version_key"""
+_RECORDED = "SELECT length, checksum FROM chunk WHERE name = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """One version of a file that is cached, in part or as a whole.
+
+    Attributes:
+        host: of the workspace.
+        path: of the file.
+        size: of the whole file, bytes.
+        cached_bytes: of it that are cached.
+        chunks: in so many chunks.
+        disk_bytes: what they take on the disk.
+        last_modified: Unix time of the version, if the server gave one.
+        last_access: Unix time of the last use.
+    """
+
+    host: str
+    path: RemotePath
+    size: int
+    cached_bytes: int
+    chunks: int
+    disk_bytes: int
+    last_modified: int | None
+    last_access: float
+
+
+class Contents:
+    """An index that is read from outside; see :func:`contents_of`."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+
+    def files(self, under: RemotePath, host: str | None = None) -> Iterator[CachedFile]:
+        """What is cached of a file, or of all that is in a folder, in the order of paths."""
+        for row in self._rows(_FILES, (index_path(under), host)):
+            size, cached, chunks, modified, disk, used = row[2:]
+            path = RemotePath(tuple(row[1].split("/")))
+            yield CachedFile(row[0], path, size, cached, chunks, disk or 0, modified, (used or 0) / 1000)
+
+    def recorded(self, names: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        """Length and checksum of the chunks of these names that have a row."""
+        found = {name: self._rows(_RECORDED, (name,)) for name in names}
+        return {name: (rows[0][0], to_unsigned(rows[0][1])) for name, rows in found.items() if rows}
+
+    def _rows(self, sql: str, binds: tuple[str | bytes | None, ...]) -> list[Row]:
+        return self._db.execute(sql, binds).fetchall()
+
+
+@contextmanager
+def contents_of(file: Path) -> Iterator[Contents]:
+    """The index ``file``, read-only, for the length of a block.
+
+    Raises:
+        CacheFolderError: there is none, it is damaged, another program's or a newer one's.
+    """
+    try:
+        db = open_reader(file.parent.resolve() / file.name, busy_ms=BUSY_MS)
+        try:
+            refuse_newer(db, file)
+            yield Contents(db)
+        finally:
+            db.close(force=True)
+    except apsw.CantOpenError as error:
+        raise CacheFolderError(f"the cache folder {file.parent} has no index that can be opened") from error
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise CacheFolderError(
+            f"the index {file} cannot be read ({error}); `fuse4dbricks cache rebuild` makes a new one"
+        ) from error
