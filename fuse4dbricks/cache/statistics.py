@@ -3,14 +3,15 @@
 The difficulty: a ratio means nothing without what it is a part of, and counts of several layers are easily added
 twice. So each figure is defined here once, and the table, the JSON, the page and the text for Prometheus show the
 same object. A read is counted for the layer that had its bytes last: RAM, else disk, else the workspace; what the
-kernel answers from its own pages never reaches us and is in no figure.
+kernel answers from its own pages never reaches us and is in no figure. (Why these are no dataclasses: see
+``index/report``.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from fuse4dbricks.chunks.looking import FolderSight, look_at
 from fuse4dbricks.index.report import FileUse, MountNote, Report, VolumeUse, load_report
@@ -31,8 +32,7 @@ AGE_DAYS = (0, 1, 2, 4, 8, 15, 31, 91)
 LAYERS = ("ram", "disk", "workspace")
 
 
-@dataclass(frozen=True, slots=True)
-class MountState:
+class MountState(NamedTuple):
     """The mount that uses the folder, or the last one that did.
 
     Attributes:
@@ -50,8 +50,7 @@ class MountState:
     limits: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """What the cache folder takes, as ``du`` sees it.
 
     Attributes:
@@ -79,8 +78,7 @@ class Size:
     disk_total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """What one layer answered.
 
     Attributes:
@@ -93,8 +91,7 @@ class Layer:
     hit_ratio_bytes: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What readers got, and from where.
 
     Attributes:
@@ -113,8 +110,7 @@ class Reading:
     saved_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(NamedTuple):
     """Requests to the workspace, each attempt counted.
 
     Attributes:
@@ -131,16 +127,14 @@ class Calls:
     gave_up: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """Chunks, and what they take on the disk."""
 
     chunks: int
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Storing:
+class Storing(NamedTuple):
     """The life of chunks on the disk.
 
     Attributes:
@@ -156,8 +150,7 @@ class Storing:
     dropped: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Chunks that have something in common.
 
     Attributes:
@@ -172,8 +165,7 @@ class Group:
     fraction: float
 
 
-@dataclass(frozen=True, slots=True)
-class TopFile:
+class TopFile(NamedTuple):
     """One of the files with most bytes here.
 
     Attributes:
@@ -187,8 +179,7 @@ class TopFile:
     cached_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(NamedTuple):
     """All of it.
 
     Attributes:
@@ -227,6 +218,15 @@ def load_statistics(folder: Path, *, top_files: int, now: float) -> Statistics:
     """
     sight = look_at(folder)
     return compute(load_report(sight.index_path, top_files), sight, now=now)
+
+
+def as_document(value: Any) -> Any:
+    """``value`` as dicts, lists and plain values, for JSON."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: as_document(each) for key, each in value.items()}
+    return [as_document(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def compute(report: Report, sight: FolderSight, *, now: float) -> Statistics:

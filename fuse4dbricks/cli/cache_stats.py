@@ -9,17 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fuse4dbricks.config import default_cache_folder
 from fuse4dbricks.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +78,7 @@ def cache_stats(
         raise ConfigError("--json, --prometheus and --html exclude each other")
     if watch and (prometheus or html):
         raise ConfigError("--watch goes with the table and with --json only")
-    folder = (disk_cache_dir or default_cache_folder()).expanduser()
+    folder = (disk_cache_dir or _default_folder()).expanduser()
 
     def load() -> Statistics:
         from fuse4dbricks.cache.statistics import load_statistics  # noqa: PLC0415 - see cli/__init__
@@ -105,6 +102,12 @@ def cache_stats(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _default_folder() -> Path:
+    from fuse4dbricks.config import default_cache_folder  # noqa: PLC0415 - see cli/__init__
+
+    return default_cache_folder()
+
+
 def _printer(
     by: str | None, top: int, *, as_json: bool, prometheus: bool, again: bool
 ) -> Callable[[Statistics], None]:
@@ -119,7 +122,9 @@ def _printer(
 
 
 def _print_json(statistics: Statistics, *, by: str | None, indent: int | None) -> None:
-    document = asdict(statistics)
+    from fuse4dbricks.cache.statistics import as_document  # noqa: PLC0415
+
+    document = as_document(statistics)
     if by is not None:
         document["groups"] = {by: document["groups"][by]}
     click.echo(json.dumps(document, indent=indent))
@@ -163,6 +168,8 @@ def _write_page(statistics: Statistics, file: Path, top: int) -> None:
     Raises:
         ConfigError: it cannot be written there.
     """
+    import tempfile  # noqa: PLC0415
+
     from fuse4dbricks.cli.stats.page import page  # noqa: PLC0415
 
     text = page(statistics, top=top)

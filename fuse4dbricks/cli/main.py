@@ -16,18 +16,22 @@ from collections.abc import Iterator, Sequence
 import click
 
 from fuse4dbricks import __version__
-from fuse4dbricks.cli.auth import auth
-from fuse4dbricks.cli.cache import cache
-from fuse4dbricks.cli.cache_stats import cache_stats
-from fuse4dbricks.cli.demo import demo
-from fuse4dbricks.cli.mount import mount
-from fuse4dbricks.cli.workspace import local_workspace
+from fuse4dbricks.cli.table import CommandTable
 from fuse4dbricks.errors import UserError
 
 PROGRAM = "fuse4dbricks"
 
 #: What shells give a process that Ctrl-C ended (128 + SIGINT).
 INTERRUPTED = 130
+
+COMMANDS = {
+    "mount": "fuse4dbricks.cli.mount:mount",
+    "auth": "fuse4dbricks.cli.auth:auth",
+    "cache": "fuse4dbricks.cli.cache:cache",
+    "cache-stats": "fuse4dbricks.cli.cache_stats:cache_stats",
+    "demo": "fuse4dbricks.cli.demo:demo",
+    "local-workspace": "fuse4dbricks.cli.workspace:local_workspace",
+}
 
 
 class MountByDefault(click.Group):
@@ -37,22 +41,19 @@ class MountByDefault(click.Group):
         """Put ``mount`` in front unless a command or an option of the group itself comes first."""
         own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own:
-            args = [mount.name or "mount", *args]
+            args = ["mount", *args]
         return super().parse_args(ctx, args)
 
 
 @click.group(
     cls=MountByDefault,
+    commands=CommandTable(COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="`fuse4dbricks [OPTIONS] MOUNTPOINT` is short for `fuse4dbricks mount [OPTIONS] MOUNTPOINT`.",
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 def commands() -> None:
     """Mount Databricks Unity Catalog volumes as a local, read-only folder with a cache on disk."""
-
-
-for command in (mount, auth, cache, cache_stats, demo, local_workspace):
-    commands.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,8 @@ The difficulties:
   ``-wal`` and ``-shm`` where there are none; so a file without a log is read as immutable, with no lock and no trace,
   and read again the ordinary way if it turns out that a mount began meanwhile.
 * Each figure comes from totals that were rolled up, or from an index: adding up 1,000,000 rows takes seconds.
+* Half of what the command may take is Python's own start, and a class made by ``dataclass`` costs 1.7 ms of it, a
+  NamedTuple 0.1 ms: so records here, and what they become on their way to the terminal, are these.
 * All of it is one snapshot, or the parts would not add up; it is held for milliseconds, because no log is reused
   while somebody reads.
 """
@@ -16,9 +18,8 @@ import json
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -34,8 +35,7 @@ _INVENTORY_SINCE = 2
 BUSY_MS = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class MountNote:
+class MountNote(NamedTuple):
     """The mount that uses the folder, or the last one that did.
 
     Attributes:
@@ -52,8 +52,7 @@ class MountNote:
     ended_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeUse:
+class VolumeUse(NamedTuple):
     """What one volume takes.
 
     Attributes:
@@ -70,8 +69,7 @@ class VolumeUse:
     disk_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """What the chunks of one owner or one extension take on the disk."""
 
     name: str
@@ -79,8 +77,7 @@ class Use:
     disk_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class DayUse:
+class DayUse(NamedTuple):
     """Chunks by the day of their last use.
 
     Attributes:
@@ -92,8 +89,7 @@ class DayUse:
     disk_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileUse:
+class FileUse(NamedTuple):
     """One version of one file.
 
     Attributes:
@@ -108,8 +104,7 @@ class FileUse:
     cached_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """All that the index knows about itself.
 
     Attributes:

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ def test_json_is_what_the_readme_says(captured: pytest.CaptureFixture[str], cach
     assert found["top_files"][0]["path"] == f"main/sales/volume2/{NASTY}"
     _, _, table = README.partition("\n| field |")
     told = re.findall(r"^\| `(\w+)` \|", table.split("\n\n")[0], re.MULTILINE)
-    assert told == [field.name for field in fields(Statistics)] == list(found)
+    assert told == list(Statistics._fields) == list(found)
     for name in told:
         (row,) = re.findall(rf"^\| `{name}` \| (.*) \|$", table.split("\n\n")[0], re.MULTILINE)
         inner = found[name]

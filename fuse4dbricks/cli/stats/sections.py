@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fuse4dbricks.cache.statistics import Group, MountState, Statistics
 from fuse4dbricks.units import format_bytes, format_seconds
@@ -25,8 +25,7 @@ GROUPED = {
 LAYER_NAMES = {"ram": "RAM", "disk": "disk", "workspace": "workspace"}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One line.
 
     Attributes:
@@ -38,8 +37,7 @@ class Row:
     fraction: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One table.
 
     Attributes:

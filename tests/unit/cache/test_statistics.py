@@ -84,7 +84,7 @@ def test_each_layers_ratio_is_of_what_came_as_far() -> None:
 
 def test_more_fetched_ahead_than_read_saves_nothing() -> None:
     reads = figures(
-        replace(REPORT, counts={"remote.bytes": 10, "read.miss_bytes": 5, "read.misses": 1})
+        REPORT._replace(counts={"remote.bytes": 10, "read.miss_bytes": 5, "read.misses": 1})
     ).reads
     assert reads.saved_bytes == 0
 
@@ -125,15 +125,15 @@ def test_ages() -> None:
         "15-30 days": (None, 1, 200),
         "replaced": (None, 1, 100),
     }
-    old = replace(
-        REPORT, days=tuple(DayUse(20_000 - age, 1, 1) for age in (2, 3, 4, 7, 8, 14, 30, 31, 90, 91))
+    old = REPORT._replace(
+        days=tuple(DayUse(20_000 - age, 1, 1) for age in (2, 3, 4, 7, 8, 14, 30, 31, 90, 91))
     )
     assert [group.chunks for group in figures(old).groups["age"]] == [0, 0, 2, 2, 2, 1, 2, 1]
 
 
 def test_two_workspaces_are_told_apart() -> None:
     both = (*REPORT.volumes, VolumeUse("x", "a", "s", "v", 1, 1, 7))
-    found = figures(replace(REPORT, workspaces={"w": 5.0, "x": 4.0}, volumes=both))
+    found = figures(REPORT._replace(workspaces={"w": 5.0, "x": 4.0}, volumes=both))
     assert {"w:a.s.v", "x:a.s.v"} <= {group.name for group in found.groups["volume"]}
     assert found.top_files[0].path == "w:a/s/v/f"
     assert found.counted_since == 4.0
