@@ -38,7 +38,7 @@ DECLARED: Mapping[str, tuple[str, str]] = {
     "disk.dropped": ("chunks", "chunks found unusable and dropped, by reason"),
     "disk.evicted": ("chunks", "chunks evicted, by reason (size, age, space, asked)"),
     "disk.evicted_bytes": ("bytes", "bytes evicted, by reason"),
-    "disk.swept": ("files", "files without a row, by kind (temporary and orphan: removed; adopted: recorded)"),
+    "disk.swept": ("files", "files without a row, by kind (temporary, orphan, adopted)"),
     "disk.errors": ("errors", "I/O errors of the cache folder, by operation"),
     "index.misses": ("loads", "index loads answered as a miss, by reason (busy, corrupt, closed, checksum)"),
     "index.dropped_posts": ("posts", "index writes dropped, by reason"),
