@@ -21,8 +21,10 @@ from platformdirs import user_cache_path
 
 from fuse4dbricks.auth.variables import Variables
 from fuse4dbricks.errors import ConfigError
+from fuse4dbricks.paths import ROOT, RemotePath
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.units import GIB, KIB, MIB
+from fuse4dbricks.visibility import Visibility, parse_name, parse_patterns
 
 #: Accounts below this are the system's (login.defs, UID_MIN): they often have no home folder.
 FIRST_HUMAN_UID = 1000
@@ -99,6 +101,16 @@ class MountConfig:
     ca_file: Path | None = _option(
         None,
         "Trust the certificate authorities in this PEM file too (a company's own, or a local workspace's).",
+    )
+    root: str | None = _option(
+        None,
+        "Show only this catalog, schema or volume (such as main.default.vol), at the mount point itself.",
+    )
+    securable_allowlist: tuple[str, ...] = _option(
+        (), "Show only these catalogs, schemas and volumes: names with dots, * and ?, between commas; may be repeated."
+    )  # fmt: skip
+    securable_denylist: tuple[str, ...] = _option(
+        (), "Hide these catalogs, schemas and volumes, even if they are in the other list."
     )
     allow_other: bool = _option(False, "Let other local users use the mount, each with a token of his own.")
     single_principal: bool = _option(
@@ -180,6 +192,8 @@ class MountConfig:
         if self.chunk_size_kb & (self.chunk_size_kb - 1):
             raise ConfigError(f"--chunk-size-kb must be a power of two, not {self.chunk_size_kb}")
         self._check_entra()
+        if not self.visibility.shows(self.root_path):
+            raise ConfigError(f"--root {self.root} is hidden by the lists of securables")
         if not self.workspace.strip():
             raise ConfigError(
                 "no workspace is given: use --workspace https://adb-….azuredatabricks.net or set DATABRICKS_HOST"
@@ -193,6 +207,16 @@ class MountConfig:
         authority = self.entra_authority
         if authority is not None and not _AUTHORITY.fullmatch(authority):
             raise ConfigError(f"--entra-authority must be https://HOST[:PORT], not {authority[:60]!r}")
+
+    @property
+    def root_path(self) -> RemotePath:
+        """What is at the mount point."""
+        return ROOT if self.root is None else RemotePath(parse_name(self.root))
+
+    @property
+    def visibility(self) -> Visibility:
+        """The filter of securables."""
+        return Visibility(parse_patterns(self.securable_allowlist), parse_patterns(self.securable_denylist))
 
     @property
     def cache_folder(self) -> Path | None:

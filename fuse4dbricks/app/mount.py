@@ -230,6 +230,8 @@ def _look(base: Base) -> Look:
         mounted_at=base.clock.wall(),
         file_mode=config.file_mode,
         dir_mode=config.dir_mode,
+        root=config.root_path,
+        visibility=config.visibility,
         # With one identity for everybody the kernel's caches hold nothing that somebody may not see.
         is_shared=config.allow_other and not config.single_principal,
     )

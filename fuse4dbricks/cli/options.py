@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import Field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
@@ -48,6 +48,8 @@ def _flag(option: Field[Any]) -> Callable[[Command], Command]:
     flag, meaning = flag_of(option.name), option.metadata["meaning"]
     if given is bool:
         return click.option(flag, is_flag=True, default=option.default, help=meaning)
+    if get_origin(hint) is tuple:
+        return click.option(flag, multiple=True, metavar="NAMES", help=meaning)
     if option.name.endswith("_mode"):
         return click.option(
             flag,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 
+from fuse4dbricks.paths import ROOT, RemotePath
+from fuse4dbricks.visibility import EVERYTHING, Visibility
+
 #: What programs use as their buffer size: large enough that ``cp`` makes few calls, small enough that Python's
 #: buffered ``open`` of a thousand files stays cheap.
 PREFERRED_IO_BYTES = 128 * 1024
@@ -20,6 +23,8 @@ class Look:
         is_shared: several local users see the mount, and the kernel's caches are common to them.
         workspace: host, for the README.
         mounted_at: Unix time; the time of folders for which the service has none.
+        root: what the mount point shows: everything, a catalog, a schema or a volume.
+        visibility: what of it is shown, to whom it may be.
     """
 
     uid: int
@@ -29,6 +34,18 @@ class Look:
     file_mode: int = 0o444
     dir_mode: int = 0o555
     is_shared: bool = False
+    root: RemotePath = ROOT
+    visibility: Visibility = EVERYTHING
+
+    @property
+    def outline(self) -> str:
+        """How paths below the mount point begin."""
+        return "/".join([*("CATALOG", "SCHEMA", "VOLUME")[self.root.depth :], "..."])
+
+    @property
+    def shown_place(self) -> str:
+        """Of what the mount shows the volumes."""
+        return self.workspace if not self.root.depth else f"{self.workspace} in {self.root.full_name}"
 
 
 @dataclass(frozen=True, slots=True)

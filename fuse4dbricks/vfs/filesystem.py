@@ -83,7 +83,7 @@ class Filesystem:
         desk: Desk,
         look: Look,
     ) -> None:
-        self.inodes = InodeTable()
+        self.inodes = InodeTable(look.root)
         self.handles = HandleTable()
         self.recalls = Recalls(self.handles, self._check_holder)
         self._access = access
@@ -92,7 +92,9 @@ class Filesystem:
         self._connectivity = connectivity
         self._look = look
         self.control = ControlTree(look, desk)
-        self._folders = FolderReader(metadata, self.inodes, self._attributes, self.control.get_attributes)
+        self._folders = FolderReader(
+            metadata, self.inodes, look.visibility, self._attributes, self.control.get_attributes
+        )
 
     # --- names and attributes --------------------------------------------------------------------
 
@@ -110,8 +112,10 @@ class Filesystem:
         if self.control.is_control(parent_ino):
             raise NotFound(f"no {name}")
         parent = self._folder(parent_ino)
-        viewer = await self._viewer(uid)
         path = parent.path.child(name)
+        if not self._look.visibility.shows(path):
+            raise NotFound(f"{path} is not shown by this mount")
+        viewer = await self._viewer(uid)
         try:
             known = await self._resolve(viewer, path)
         except NotFound:

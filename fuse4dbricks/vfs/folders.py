@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.cache.metadata import MetadataCache
-from fuse4dbricks.entry import Entry
+from fuse4dbricks.entry import Entry, Kind
 from fuse4dbricks.errors import NotFound, RemoteError
 from fuse4dbricks.tokens import Viewer
 from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.handles import OpenFolder
 from fuse4dbricks.vfs.inodes import InodeTable, Node
+from fuse4dbricks.visibility import Visibility
 
 Reply = Callable[[bytes, Attributes, int], bool]
 
@@ -61,11 +61,13 @@ class FolderReader:
         self,
         metadata: MetadataCache,
         inodes: InodeTable,
+        visibility: Visibility,
         attributes_of: Callable[[Node, float], Attributes],
         control_attributes_of: Callable[[int], Attributes],
     ) -> None:
         self._metadata = metadata
         self._inodes = inodes
+        self._visibility = visibility
         self._attributes_of = attributes_of
         self._control_attributes_of = control_attributes_of
 
@@ -81,7 +83,7 @@ class FolderReader:
         try:
             if self._report_fixed(handle, start, buffer):
                 first_place = 2 + len(handle.names)
-                await self._report_remote(viewer, handle.node, handle.listing, first_place, start, buffer)
+                await self._report_remote(viewer, handle, first_place, start, buffer)
         except RemoteError:
             # What there is goes out; the kernel comes back for the rest, and then hears of it.
             if buffer.is_empty:
@@ -97,13 +99,18 @@ class FolderReader:
         return True
 
     async def _report_remote(
-        self, viewer: Viewer, parent: Node, listing: Listing, first_place: int, start: int, buffer: _Buffer
+        self, viewer: Viewer, handle: OpenFolder, first_place: int, start: int, buffer: _Buffer
     ) -> None:
+        parent, listing = handle.node, handle.listing
+        assert parent is not None  # see report()
+        assert listing is not None
         position = max(0, start - first_place)
         while True:
             while position < len(listing.entries):
                 entry, left = listing.entries[position], self._metadata.listings.get_freshness_left(listing)
                 position += 1
+                if not self._is_shown(handle, parent, entry.name):
+                    continue
                 if listing.is_doubtful(entry):
                     if not buffer.is_empty:
                         return  # one call to the workspace for each call of the kernel
@@ -121,6 +128,12 @@ class FolderReader:
                 self._metadata.listings.extend_ahead(viewer, listing)
                 return
             await self._metadata.listings.extend(viewer, listing)
+
+    def _is_shown(self, handle: OpenFolder, parent: Node, name: str) -> bool:
+        """Whether the filter has it; a control file hides a file of its name in a volume that is the root."""
+        if parent.kind is Kind.ROOT and any(name == taken for taken, _ in handle.names):
+            return False
+        return parent.path.in_volume or self._visibility.shows(parent.path.child(name))
 
     async def _resolve(self, viewer: Viewer, parent: Node, entry: Entry) -> tuple[Entry, float] | None:
         """A doubtful entry as it is now, and for how long; None when it was deleted since it was listed."""

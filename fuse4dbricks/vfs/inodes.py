@@ -44,7 +44,7 @@ class Node:
 
     __slots__ = ("_path", "bars", "holds", "ino", "kind", "lookups", "mtime", "name", "parent", "version")
 
-    def __init__(self, ino: int, parent: Node | None, entry: Entry) -> None:
+    def __init__(self, ino: int, parent: Node | None, entry: Entry, path: RemotePath = ROOT) -> None:
         self.ino = ino
         self.parent = parent
         self.name = entry.name
@@ -54,7 +54,7 @@ class Node:
         self.lookups = 0
         self.holds = 0
         self.bars = 0
-        self._path: RemotePath | None = ROOT if parent is None else None
+        self._path: RemotePath | None = path if parent is None else None
 
     @property
     def path(self) -> RemotePath:
@@ -96,8 +96,8 @@ def _packed(version: Version | None) -> bytes:
 class InodeTable:
     """The nodes that the kernel or a handle knows."""
 
-    def __init__(self) -> None:
-        self.root = Node(ROOT_INO, None, Entry("", Kind.ROOT))
+    def __init__(self, root: RemotePath = ROOT) -> None:
+        self.root = Node(ROOT_INO, None, Entry("", Kind.ROOT), root)
         self._nodes: dict[int, Node] = {ROOT_INO: self.root}
 
     def __len__(self) -> int:

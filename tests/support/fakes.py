@@ -34,6 +34,7 @@ from fuse4dbricks.tokens import Principal, Token, Viewer
 from fuse4dbricks.vfs.attributes import Look
 from fuse4dbricks.vfs.control.desk import Desk
 from fuse4dbricks.vfs.filesystem import Filesystem
+from fuse4dbricks.visibility import EVERYTHING, Visibility
 
 NOW = 1_750_000_000.0
 #: Well before NOW, so that files are settled unless a test says otherwise.
@@ -488,6 +489,8 @@ class Setting:
     is_shared: bool = False
     environment_token: Token | None = None
     sources: Sequence[TokenSource] = ()
+    root: RemotePath = ROOT
+    visibility: Visibility = EVERYTHING
 
 
 def workspace_with(*names: str) -> FakeWorkspace:
@@ -547,7 +550,15 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
                 logins=logins,
                 workspace="adb-1.azuredatabricks.net",
             ),
-            look=Look(0, 0, "adb-1.azuredatabricks.net", NOW, is_shared=setting.is_shared),
+            look=Look(
+                0,
+                0,
+                "adb-1.azuredatabricks.net",
+                NOW,
+                is_shared=setting.is_shared,
+                root=setting.root,
+                visibility=setting.visibility,
+            ),
         )
         yield Bench(
             workspace,

@@ -109,3 +109,19 @@ def test_a_small_ram_cache_still_leaves_room_to_read_ahead() -> None:
 
 def test_the_token_is_not_in_the_repr() -> None:
     assert "canary" not in repr(config(token=Token("canary-123")))
+
+
+def test_a_root_and_lists_of_securables_are_checked() -> None:
+    asked = config(root="main.default", securable_allowlist=("main",), securable_denylist=("main.x, y",))
+    assert asked.root_path.parts == ("main", "default")
+    assert asked.visibility.shows(asked.root_path)
+    refused: list[dict[str, Any]] = [
+        {"root": "a.b.c.d"},
+        {"root": ""},
+        {"securable_denylist": ("a..b",)},
+        {"securable_allowlist": ("a/b",)},
+        {"root": "main.x", "securable_denylist": ("MAIN.X",)},
+    ]
+    for wrong in refused:
+        with pytest.raises(ConfigError):
+            config(**wrong)

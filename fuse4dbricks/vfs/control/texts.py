@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 README = """\
-This folder shows the Unity Catalog volumes of {workspace}, read-only:
+This folder shows the Unity Catalog volumes of {place}, read-only:
 
-    CATALOG/SCHEMA/VOLUME/...
+    {outline}
 
 You see the catalogs that your own Databricks identity may use. If you see none, the mount has no valid token
 of yours. Give it one (it is kept in memory, and read by nobody, you included):

@@ -76,7 +76,7 @@ class ControlTree:
         self._look = look
         self._desk = desk
         self._texts = {
-            README_INO: README.format(workspace=look.workspace).encode(),
+            README_INO: README.format(place=look.shown_place, outline=look.outline).encode(),
             AUTH_README_INO: AUTH_README.encode(),
             SCRIPT_INO: LOGIN_SCRIPT.encode(),
         }
