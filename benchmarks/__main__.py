@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks import fio_jobs, random_reads, sequential, start
+from benchmarks import cache_stats, fio_jobs, random_reads, sequential, start
 from benchmarks.line import serving
 from benchmarks.report import write_html
 from benchmarks.results import write
@@ -22,6 +22,7 @@ QUESTIONS = {
     "random_reads": random_reads.run,
     "fio_jobs": fio_jobs.run,
     "start": start.run,
+    "cache_stats": cache_stats.run,
 }
 
 

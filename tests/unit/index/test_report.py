@@ -212,3 +212,22 @@ def test_the_largest_files_come_from_an_index(tmp_path: Path) -> None:
     db.close()
     assert "file_version_cached_bytes" in plan
     assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another user's index")
+async def test_root_leaves_nothing_of_its_own_in_another_users_folder(tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    async with opened(tmp_path) as index:
+        index.counters.post_counts({"remote.bytes": 5})
+        await index.flush()
+        for name in ("index.sqlite", "index.sqlite-wal"):
+            shutil.copy(tmp_path / name, killed / name)
+    for each in (killed, *list_folder(killed)):
+        os.chown(each, 4321, 4321)
+    assert read(killed).counts == {"remote.bytes": 5}
+    assert {(each.stat().st_uid, each.stat().st_mode & 0o077) for each in list_folder(killed)} == {(4321, 0)}
+
+
+def list_folder(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
