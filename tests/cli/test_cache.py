@@ -278,7 +278,7 @@ def test_a_cache_that_is_locked_or_newer_is_refused(left: Path) -> None:
     db.pragma("user_version", newest_version() + 1)
     db.close()
     for command in COMMANDS:
-        assert "newer fuse4dbricks" in run(left, *command, code=4).stderr or command == ["verify"]
+        assert "newer fuse4dbricks" in run(left, *command, code=4).stderr
     assert len(files_in(left)) == CHUNKS
 
 

@@ -27,21 +27,32 @@ logger = logging.getLogger("fuse4dbricks.app")
 CLIENTS = 4
 BACKLOG = 16
 
+#: Seconds for the order to arrive, and until the socket is tried again.
+LISTEN_SECONDS = 5.0
+RETRY = 60.0
+
 _CREDENTIALS = struct.Struct("3i")
 
 
 async def serve_orders(folder: CacheFolder, upkeep: Upkeep) -> None:
-    """Take orders until cancelled.
+    """Take orders until cancelled; where there can be no socket (a full disk), try again from time to time."""
+    while True:
+        try:
+            await _serve(folder, upkeep)
+        except* OSError as failed:
+            why = failed.exceptions[0]
+            logger.warning("no orders to the cache can be taken now: %s", why, extra={"rate_limit": 60})
+        await trio.sleep(RETRY)
 
-    Raises:
-        OSError: the socket cannot be made.
-    """
+
+async def _serve(folder: CacheFolder, upkeep: Upkeep) -> None:
     turns = trio.CapacityLimiter(CLIENTS)
     with _listening(folder) as listener:
         try:
             async with trio.open_nursery() as nursery:
                 while True:
-                    await turns.acquire_on_behalf_of(token := object())
+                    token = object()
+                    await turns.acquire_on_behalf_of(token)
                     stream, _ = await listener.accept()
                     nursery.start_soon(_serve_one, trio.SocketStream(stream), upkeep, turns, token)
         finally:
@@ -81,9 +92,13 @@ async def _serve_one(
 async def _answer(stream: trio.SocketStream, upkeep: Upkeep) -> None:
     try:
         _check_peer(stream)
-        answer = {"answer": await obey(upkeep, await receive(stream))}
+        with trio.fail_after(LISTEN_SECONDS):
+            order = await receive(stream)
+        answer = {"answer": await obey(upkeep, order)}
     except OrderRefused as refusal:
         await send(stream, {"refused": str(refusal)})
+    except trio.TooSlowError:
+        await send(stream, {"refused": f"no order came within {LISTEN_SECONDS:.0f} s"})
     except Exception:  # a mistake in one order must neither end the service nor leave its client waiting
         logger.exception("an order to the cache failed", extra={"rate_limit": 60})
         await send(stream, {"refused": "it failed unexpectedly; the mount's log says how"})
