@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--html", type=Path, help="write a report with charts here")
     asked = parser.parse_args()
     # Mounts and servers are taken down on the way out, which a plain SIGTERM would not take.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     tree = asked.work / "tree"
     make_tree(tree)
     chosen = asked.only or list(QUESTIONS)
