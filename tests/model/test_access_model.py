@@ -49,6 +49,11 @@ TOKENS = {
     "ada again": Token("ada-second"),
     "bad": Token("made-up"),
 }
+PRINCIPALS = {
+    TOKENS["ada"]: principal_of("ada").id,
+    TOKENS["ada again"]: principal_of("ada").id,
+    TOKENS["bob"]: principal_of("bob").id,
+}
 
 #: What was done in all examples together.
 counted: Counter[str] = Counter()
@@ -65,35 +70,38 @@ class Held:
 
 
 class Reference:
-    """Whose token may read what, now and until when."""
+    """Whose token is good, whose principal may read what, now and until when.
+
+    A right is a good token of a principal who may read. The two may have been seen by different questions.
+    """
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._right_at: dict[tuple[Token, RemotePath], float] = {}
-
-    def token(self, uid: int) -> Token | None:
-        return self._bench.written.get_token(uid)
+        self._good_at: dict[Token, float] = {}
+        self._granted_at: dict[tuple[str, RemotePath], float] = {}
 
     def may(self, uid: int, volume: RemotePath) -> bool:
-        token = self.token(uid)
-        return token is not None and self._is_good(token, volume)
+        token = self._bench.written.get_token(uid)
+        return token in self._bench.workspace.people and self._is_granted(token, volume)
 
-    def _is_good(self, token: Token, volume: RemotePath) -> bool:
-        principal = self._bench.workspace.people.get(token)
-        return principal is not None and (principal.id, volume) in self._bench.workspace.readers
+    def _is_granted(self, token: Token, volume: RemotePath) -> bool:
+        return (PRINCIPALS[token], volume) in self._bench.workspace.readers
 
     def note_time(self) -> None:
         """Before anything changes."""
-        for token in TOKENS.values():
-            for volume in VOLUMES:
-                if self._is_good(token, volume):
-                    self._right_at[token, volume] = self._bench.clock.seconds
+        now = self._bench.clock.seconds
+        for token in self._bench.workspace.people:
+            self._good_at[token] = now
+        for key in self._bench.workspace.readers:
+            self._granted_at[key] = now
 
     def age_of_right(self, uid: int, volume: RemotePath) -> float:
-        token = self.token(uid)
-        if token is None:
+        token = self._bench.written.get_token(uid)
+        if token not in PRINCIPALS:
             return float("inf")
-        return self._bench.clock.seconds - self._right_at.get((token, volume), float("-inf"))
+        never = float("-inf")
+        granted_at = self._granted_at.get((PRINCIPALS[token], volume), never)
+        return self._bench.clock.seconds - min(self._good_at.get(token, never), granted_at)
 
 
 Act = Callable[[Bench, int, RemotePath, Held], Awaitable[None]]
