@@ -186,8 +186,9 @@ def _identify(files: ChunkFiles, names: Iterable[ChunkName]) -> tuple[list[Found
     for name in names:
         try:
             found.append(files.load_found(name))
-        except ChunkUnusable:
-            unusable.append(name)
+        except ChunkUnusable as error:
+            if not isinstance(error.__cause__, FileNotFoundError):  # evicted just now
+                unusable.append(name)
         except CacheError as error:
             if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EIO:
                 raise
