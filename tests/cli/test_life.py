@@ -16,6 +16,7 @@ import pytest
 from fuse4dbricks.app.surroundings import unmount_lazily
 from fuse4dbricks.devworkspace.effects import Hang, Latency
 from tests.support.mounts import LiveMount, mounted, needs_fuse, start_mount
+from tests.support.waiting import wait_for
 from tests.support.workspace import Served, serve, workspace
 
 __all__ = ["workspace"]
@@ -196,7 +197,7 @@ def test_a_killed_mount_leaves_no_dead_one(workspace: Served, tmp_path: Path) ->
         mount.kill()
         for guard in guards:
             wait_for_end(guard)
-        assert not mount.is_mounted
+        assert wait_for(lambda: not mount.is_mounted)
 
 
 def make_dead_mount(workspace: Served, folder: Path) -> LiveMount:

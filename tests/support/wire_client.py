@@ -33,7 +33,7 @@ MODIFIED = 1_721_302_400
 GET = "fs.files.get"
 LIST = "fs.directories.list"
 #: A thousandth of a person's patience; the minimum rate is what a drip of a byte per 50 ms is far below.
-HASTY = Patience(connect=1.0, response=0.4, stall=0.3, total=2.0, min_rate=10_000, first_pause=0.01)
+HASTY = Patience(connect=2.0, response=1.0, stall=0.8, total=4.0, min_rate=10_000, first_pause=0.01)
 
 
 def put(server: Served, content: bytes = CONTENT, modified: float = MODIFIED) -> None:
