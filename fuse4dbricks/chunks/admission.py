@@ -73,7 +73,7 @@ def open_checked(path: Path, *, create: bool) -> int:
     try:
         _check_owner(os.fstat(fd))
         _check_content(fd, is_new_allowed=create)
-    except BaseException:
+    except BaseException:  # raised on: only the descriptor must not leak
         os.close(fd)
         raise
     return fd
@@ -162,7 +162,7 @@ def occupy(fd: int) -> int:
         _write_once(fd, TAG, _TAG_TEXT)
         os.close(open_folder(TEMPORARY, fd, create=True))
         _make_shards(fd)
-    except BaseException:
+    except BaseException:  # raised on: only the descriptor must not leak
         os.close(lock_fd)
         raise
     return lock_fd
@@ -184,7 +184,7 @@ def _take_lock(fd: int) -> int:
         holder = f"process {os.getpid()} on {platform.node()}"
         # Padded and not truncated, so that a full disk does not refuse it: the block is there already.
         _write_tolerantly(lock_fd, f"{holder:<120}\n".encode())
-    except BaseException:
+    except BaseException:  # raised on: only the descriptor must not leak
         os.close(lock_fd)
         raise
     return lock_fd

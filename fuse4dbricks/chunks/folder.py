@@ -55,7 +55,7 @@ class CacheFolder:
             fd = open_checked(real, create=exclusive)
             try:
                 return cls(real, fd, occupy(fd) if exclusive else None)
-            except BaseException:
+            except BaseException:  # raised on: only the descriptor must not leak
                 os.close(fd)
                 raise
         except UnsafeError as error:

@@ -96,7 +96,7 @@ class ChunkStore:
                 files.write_new_file(temporary, folder, [payload, trailer])
                 with files.opened_shard(self._folder.fd, name, create=True) as shard:
                     os.rename(temporary, files.file_name(name), src_dir_fd=folder, dst_dir_fd=shard)
-            except BaseException:
+            except BaseException:  # raised on: only the temporary file must not stay
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=folder)
                 raise
@@ -142,7 +142,7 @@ class ChunkStore:
             try:
                 stamp = files.stamp_of_regular(fd)
                 payload = _load_verified(fd, stamp[1], label, length, checksum)
-            except BaseException:
+            except BaseException:  # raised on: only the descriptor must not leak
                 os.close(fd)
                 raise
         self._descriptors.keep(name, OpenChunk(fd, stamp, length))

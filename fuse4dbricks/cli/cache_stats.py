@@ -179,7 +179,7 @@ def _write_page(statistics: Statistics, file: Path, top: int) -> None:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
             Path(temporary).replace(file)
-        except BaseException:
+        except BaseException:  # raised on: only the temporary file must not stay
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:

@@ -158,7 +158,7 @@ class LocalWorkspace:
         try:
             self._prepare_certificate()
             self.come_back()
-        except BaseException:
+        except BaseException:  # raised on: only the sockets must not stay open
             self.stop()
             raise
         return self

@@ -48,7 +48,7 @@ def open_writer(file: Path) -> apsw.Connection:
         db.pragma("synchronous", "NORMAL")
         db.pragma("wal_autocheckpoint", 0)
         db.pragma("journal_size_limit", WAL_KEEP_BYTES)
-    except BaseException:
+    except BaseException:  # raised on: only the connection must not leak
         db.close(force=True)
         raise
     return db

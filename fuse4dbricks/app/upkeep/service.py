@@ -71,7 +71,7 @@ def _listening(folder: CacheFolder) -> trio.socket.SocketType:
         made.listen(BACKLOG)
         made.setblocking(False)
         return trio.socket.from_stdlib_socket(made)
-    except BaseException:
+    except BaseException:  # raised on: only the descriptor must not leak
         made.close()
         raise
 
