@@ -53,6 +53,10 @@ def why_not() -> str | None:
 needs_fuse = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 
 
+#: A test run that is killed cannot clean up: the kernel then tells the mount to end.
+_LEASH = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+
+
 class LiveMount:
     """A running ``fuse4dbricks`` and what a test wants to know of it.
 
@@ -202,7 +206,7 @@ def start_mount(
         variables["DATABRICKS_TOKEN"] = used
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [*wrapper, sys.executable, "-m", "fuse4dbricks", "--workspace", url, *arguments, path],
+            [*_LEASH, *wrapper, sys.executable, "-m", "fuse4dbricks", "--workspace", url, *arguments, path],
             env={**variables, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
