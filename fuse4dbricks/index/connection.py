@@ -71,7 +71,7 @@ def open_reader(file: Path, *, busy_ms: int = 0, is_still: bool = False) -> apsw
     try:
         _settle(db, busy_ms=busy_ms)
         db.pragma("query_only", 1)
-    except BaseException:
+    except BaseException:  # raised on: only the connection must not leak
         db.close(force=True)
         raise
     return db

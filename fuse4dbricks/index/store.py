@@ -137,7 +137,7 @@ class Store:
                 (totals,) = self.transact([Op(recount)])
             session.totals = totals
             session.committed()
-        except BaseException:
+        except BaseException:  # raised on: half an open index is none
             self._db = self._session = None
             db.close(force=True)
             raise
@@ -154,7 +154,7 @@ class Store:
         try:
             values = [op.write(session) for op in ops]
             db.execute("COMMIT").fetchall()
-        except BaseException:
+        except BaseException:  # raised on: nothing half written stays
             if db.in_transaction:
                 db.execute("ROLLBACK").fetchall()
             session.rolled_back()

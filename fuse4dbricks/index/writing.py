@@ -92,7 +92,7 @@ class Writing:
         try:
             if self._open():
                 self._serve()
-        except Exception:
+        except Exception:  # a dead writer must reach its clients, below, and the log
             log.exception("the index writer failed; the cache is not written to any more")
         finally:  # its end must reach its clients, whatever the reason
             self.is_healthy = False

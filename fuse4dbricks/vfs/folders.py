@@ -88,7 +88,7 @@ class FolderReader:
             # What there is goes out; the kernel comes back for the rest, and then hears of it.
             if buffer.is_empty:
                 raise
-        except BaseException:
+        except BaseException:  # raised on: the kernel saw none of these references
             buffer.take_back()
             raise
 

@@ -131,7 +131,7 @@ class _LentLink(httpx.AsyncByteStream):
             raise StopAsyncIteration
         try:
             piece = await self._next_piece()
-        except BaseException:
+        except BaseException:  # raised on: a connection in mid-body is no use to the next call
             self._give_back(is_reusable=False)
             raise
         if piece:

@@ -170,7 +170,7 @@ class CallLimiter:
             while waiter.lease is None:
                 await self._doze(waiter)
             await trio.lowlevel.checkpoint_if_cancelled()
-        except BaseException:
+        except BaseException:  # raised on, cancellation too: the turn goes to the next
             ticket.on_promote = None
             if waiter.lease is not None:
                 self.release(waiter.lease)
