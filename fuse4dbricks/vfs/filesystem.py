@@ -2,10 +2,8 @@
 
 The difficulties, and who solves them here:
 
-* Everything shown is shown to *somebody*. Each operation names the local user; inside volumes nothing is
-  answered from any cache before :meth:`_admit` has seen a proof of his grant.
-* Few calls. When nothing of a folder is cached, its listing is fetched straight away and is itself the proof;
-  only what is already cached needs a separate one.
+* Everything shown is shown to *somebody*. Each operation names the local user and gets what is cached through
+  the gate only (``vfs/gate.py``), which wants a proof of his grant first.
 * Handles are pinned: an inode is one version of a file (``vfs/inodes.py``), and ``open`` of an inode whose file
   has moved on raises :class:`~fuse4dbricks.errors.VersionChanged`, upon which the kernel looks the name up anew.
 * The kernel's caches are common to all local users, so on a shared mount names get no timeout: each step of each
@@ -23,8 +21,6 @@ from dataclasses import dataclass
 
 from fuse4dbricks.access import Access
 from fuse4dbricks.cache.connectivity import Connectivity
-from fuse4dbricks.cache.freshness import Known
-from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.entry import Kind
 from fuse4dbricks.errors import (
@@ -34,7 +30,6 @@ from fuse4dbricks.errors import (
     NoAttribute,
     NotADirectory,
     NotFound,
-    NoToken,
     ReadOnly,
     RemoteError,
     VersionChanged,
@@ -47,6 +42,7 @@ from fuse4dbricks.vfs.control.desk import Desk
 from fuse4dbricks.vfs.control.tree import AUTH_INO, WRITABLE, ControlTree
 from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.folders import FolderReader
+from fuse4dbricks.vfs.gate import Gate
 from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, OpenText
 from fuse4dbricks.vfs.inodes import InodeTable, Node
 from fuse4dbricks.vfs.recalls import Recalls
@@ -89,7 +85,7 @@ class Filesystem:
         self._access = access
         self._metadata = metadata
         self._content = content
-        self._connectivity = connectivity
+        self._gate = Gate(access, metadata, connectivity, is_shared=look.is_shared)
         self._look = look
         self.control = ControlTree(look, desk)
         self._folders = FolderReader(
@@ -115,9 +111,9 @@ class Filesystem:
         path = parent.path.child(name)
         if not self._look.visibility.shows(path):
             raise NotFound(f"{path} is not shown by this mount")
-        viewer = await self._viewer(uid)
+        viewer = await self._gate.resolve_viewer(uid)
         try:
-            known = await self._resolve(viewer, path)
+            known = await self._gate.resolve_entry(viewer, path)
         except NotFound:
             return self._absent(viewer, path)
         assert known.entry is not None  # resolve raises NotFound instead
@@ -131,26 +127,6 @@ class Filesystem:
         if known is None or known.entry is not None:
             raise NotFound(f"no {path}")
         return Attributes(0, entry_timeout=self._metadata.freshness_left(known))
-
-    async def _resolve(self, viewer: Viewer, path: RemotePath) -> Known:
-        if not path.in_volume:
-            return await self._metadata.resolve_entry(viewer, path)
-        if path.boundary_kind is Kind.VOLUME:
-            known = await self._metadata.resolve_entry(viewer, path)
-            await self._admit(viewer, path)
-            return known
-        if self._access.get_grant(viewer, path.volume):
-            return await self._metadata.resolve_entry(viewer, path)
-        if self._metadata.has_seen(viewer, path):
-            await self._require(viewer, path.volume)
-        try:
-            known = await self._metadata.resolve_entry(viewer, path)
-        except NotFound:
-            # Somebody else's listing may have arrived meanwhile: absence, too, is for those who may read.
-            await self._require(viewer, path.volume)
-            raise
-        await self._require(viewer, path.volume)
-        return known
 
     def forget(self, references: Iterable[tuple[int, int]]) -> None:
         """The kernel drops references: (inode number, how many)."""
@@ -166,8 +142,8 @@ class Filesystem:
         if node.kind is Kind.ROOT:
             return self._attributes(node, 0.0)
         path = node.path
-        viewer = await self._viewer(uid)
-        await self._admit(viewer, path)
+        viewer = await self._gate.resolve_viewer(uid)
+        await self._gate.admit(viewer, path)
         known = self._metadata.get_entry(viewer, path)
         if known is None and self._look.is_shared and not path.in_volume:
             known = await self._metadata.resolve_entry(viewer, path)
@@ -188,7 +164,7 @@ class Filesystem:
             return
         node = self.inodes.get(ino)
         if node.kind is not Kind.ROOT:
-            await self._admit(await self._viewer(uid), node.path)
+            await self._gate.admit(await self._gate.resolve_viewer(uid), node.path)
         if mode & os.W_OK:
             raise ReadOnly("the mount is read-only")
         if mode & os.X_OK and not node.kind.is_directory and not self._look.file_mode & 0o111:
@@ -216,30 +192,21 @@ class Filesystem:
     async def opendir(self, uid: int, ino: int) -> int:
         """Open a folder for reading; returns the handle."""
         if ino == AUTH_INO:
-            names = self.control.children(ino, has_token=await self._has_token(uid))
+            names = self.control.children(ino, has_token=await self._gate.has_token(uid))
             return self.handles.add(OpenFolder(uid, ino, None, None, names))
         node = self._folder(ino)
         names = self.control.children(ino, has_token=True)
-        if node.kind is Kind.ROOT and not await self._has_token(uid):
+        if node.kind is Kind.ROOT and not await self._gate.has_token(uid):
             return self.handles.add(OpenFolder(uid, ino, None, None, names))
-        viewer = await self._viewer(uid)
+        viewer = await self._gate.resolve_viewer(uid)
         try:
-            listing = await self._open_listing(viewer, node.path)
+            listing = await self._gate.open_listing(viewer, node.path)
         except InvalidToken:
             if node.kind is not Kind.ROOT or await self.has_other_token(uid):
                 raise
             return self.handles.add(OpenFolder(uid, ino, None, None, names))
         node.holds += 1
         return self.handles.add(OpenFolder(uid, ino, node, listing, names))
-
-    async def _open_listing(self, viewer: Viewer, path: RemotePath) -> Listing:
-        if not path.in_volume or self._access.get_grant(viewer, path.volume):
-            return await self._metadata.listings.open(viewer, path)
-        if self._metadata.listings.has_seen(viewer, path):
-            await self._require(viewer, path.volume)
-        listing = await self._metadata.listings.open(viewer, path)
-        await self._require(viewer, path.volume)
-        return listing
 
     @renewed_for_handle
     async def readdir(self, number: int, start: int, reply: Callable[[bytes, Attributes, int], bool]) -> None:
@@ -251,8 +218,8 @@ class Filesystem:
         if handle.node is None or handle.listing is None:
             self._folders.report_control(handle, start, reply)
             return
-        viewer = await self._viewer(handle.uid)
-        await self._admit(viewer, handle.node.path)
+        viewer = await self._gate.resolve_viewer(handle.uid)
+        await self._gate.admit(viewer, handle.node.path)
         if start == 0 and not self._metadata.listings.is_fresh(handle.listing):
             handle.listing = await self._metadata.listings.open(viewer, handle.node.path)
         await self._folders.report(viewer, handle, start, reply)
@@ -285,16 +252,16 @@ class Filesystem:
             raise IsADirectory(node.name)
         if flags & _WRITING:
             raise ReadOnly("the mount is read-only")
-        viewer = await self._viewer(uid)
+        viewer = await self._gate.resolve_viewer(uid)
         path = node.path
-        await self._admit(viewer, path)
+        await self._gate.admit(viewer, path)
         known = self._metadata.get_entry(viewer, path) or await self._metadata.resolve_entry(viewer, path)
         if known.entry is None:
             raise NotFound(f"no {path}")
         version = known.entry.version
         if version is None or node.version is None or not version.same_bytes_as(node.version):
             raise VersionChanged(f"{path} has changed")
-        reader = self._content.open(lambda: self._reading_viewer(uid, path), path, version)
+        reader = self._content.open(lambda: self._gate.resolve_reading_viewer(uid, path), path, version)
         node.holds += 1
         # The inode is the version, so whatever pages the kernel has of it are right; unless the file is so young
         # that it may have changed without a trace since the inode was found: then they are read again.
@@ -314,8 +281,8 @@ class Filesystem:
         if isinstance(handle, WritingHandle):
             return handle.answer[offset : offset + length]
         handle = self.handles.expect(number, OpenFile)
-        viewer = await self._viewer(handle.uid)
-        await self._admit(viewer, handle.path)
+        viewer = await self._gate.resolve_viewer(handle.uid)
+        await self._gate.admit(viewer, handle.path)
         ready = handle.reader.get(offset, length)
         try:
             found = await handle.wait_for(offset, length) if ready is None else ready
@@ -327,13 +294,6 @@ class Filesystem:
             raise
         self.recalls.note_read(handle.node)
         return found
-
-    async def _reading_viewer(self, uid: int, path: RemotePath) -> Viewer:
-        """In whose name bytes are fetched for a handle; fails at once while the workspace is out of reach."""
-        self._connectivity.raise_if_down()
-        viewer = await self._viewer(uid)
-        await self._admit(viewer, path)
-        return viewer
 
     def write(self, number: int, offset: int, content: bytes) -> int:
         """Write to a control file; returns the bytes taken."""
@@ -356,44 +316,19 @@ class Filesystem:
 
     # --- who and how -----------------------------------------------------------------------------
 
-    async def _viewer(self, uid: int) -> Viewer:
-        return self._access.get_viewer(uid) or await self._access.resolve_viewer(uid)
-
     async def has_other_token(self, uid: int) -> bool:
         """Whether ``uid`` has a token that was not refused; each source may renew once."""
-        try:
-            await self._access.resolve_viewer(uid)
-        except (NoToken, InvalidToken):
-            return False
-        return True
+        return await self._gate.has_other_token(uid)
 
     def uid_of(self, number: int) -> int | None:
         """Who opened the file or folder of a handle."""
         handle = self.handles.get(number)
         return handle.uid if isinstance(handle, OpenFile | OpenFolder) else None
 
-    async def _has_token(self, uid: int) -> bool:
-        return await self._access.has_valid_token(uid)
-
     @renewed
     async def _check_holder(self, uid: int, path: RemotePath) -> None:
         """Return when ``uid`` may be shown what is at ``path``."""
-        await self._admit(await self._viewer(uid), path)
-
-    async def _admit(self, viewer: Viewer, path: RemotePath) -> None:
-        """Return when the viewer may be shown what is cached at ``path``."""
-        guarded = path.in_volume and (path.boundary_kind is None or self._look.is_shared)
-        if guarded and not self._access.get_grant(viewer, path.volume):
-            await self._require(viewer, path.volume)
-
-    async def _require(self, viewer: Viewer, volume: RemotePath) -> None:
-        try:
-            await self._access.require(viewer, volume)
-        except NotFound:
-            # The probe proves nothing of a volume that was emptied: its root may answer 404 (databricks-api 1.2).
-            # Reading that folder asks Unity Catalog, too, whose word it is whether there is such a volume.
-            await self._metadata.listings.refetch(viewer, volume)
-            await self._access.require(viewer, volume)
+        await self._gate.admit(await self._gate.resolve_viewer(uid), path)
 
     def _folder(self, ino: int) -> Node:
         if self.control.is_control(ino):
