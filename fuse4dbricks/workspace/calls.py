@@ -139,7 +139,7 @@ class Caller:
             RemoteError: it failed for good.
         """
         limiter = self._limiters[call.lane]
-        lease = await self._queue(limiter, call, ticket, budget)
+        lease = await self._queue(limiter, call, token, ticket, budget)
         async with AsyncExitStack() as undo:
             undo.callback(limiter.release, lease)
             response = await self._send(self._build(call, token, budget), call, budget)
@@ -153,11 +153,13 @@ class Caller:
             undo.pop_all()
         return reply
 
-    async def _queue(self, limiter: CallLimiter, call: Call, ticket: Ticket, budget: Budget) -> Lease:
+    async def _queue(
+        self, limiter: CallLimiter, call: Call, token: Token, ticket: Ticket, budget: Budget
+    ) -> Lease:
         """Wait for a slot; the time in the queue counts for those who waited in it."""
         while True:
             with trio.move_on_at(budget.deadline):
-                lease = await limiter.acquire(ticket, call.lane)
+                lease = await limiter.acquire(ticket, call.lane, token)
                 if ticket.urgency is Urgency.AHEAD:
                     budget.renew()
                 else:

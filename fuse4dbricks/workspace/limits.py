@@ -2,8 +2,8 @@
 
 The difficulty: the Files API serves 10 calls at a time and 100 a second (databricks-api 6) and answers 429 beyond
 that, so what everybody wants must queue here. A reader who waits must not stand behind what was fetched ahead of
-need; a listing not behind eight long downloads; and nobody behind the rate window because the one who was to watch
-the clock was cancelled.
+need; a listing not behind eight long downloads; one local user not behind a thousand calls of another, nor behind
+ten of his that hang; and nobody behind the rate window because the one who was to watch the clock was cancelled.
 
 A call counts against the rate from its start until a second after its reply: the service counts it somewhere in
 between, and a burst that a slow link delays would otherwise meet the next one there.
@@ -15,8 +15,8 @@ halves its width and wins it back one call per round of successes (AIMD, as TCP 
 from __future__ import annotations
 
 import enum
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 import trio
@@ -27,6 +27,11 @@ WINDOW = 1.0
 NARROWEST = 2
 #: After a 429 nothing starts for at most this long: the service's own window is a second.
 LONGEST_HOLD = 1.0
+#: While somebody else called within so many seconds, nobody gets all of the width: a fifth of it stays free for the
+#: others, so that ten calls of one user that hang for their 20 s do not stop everybody.
+COMPANY_SECONDS = 60.0
+#: Parties remembered for that.
+MAX_PARTIES = 256
 
 
 class Urgency(enum.IntEnum):
@@ -102,6 +107,7 @@ class Lease:
     Attributes:
         ticket: of the call.
         lane: of the call.
+        party: in whose name.
         started_at: trio time.
         is_held: not given back yet.
         is_counted: the service has counted it, so its second runs.
@@ -109,6 +115,7 @@ class Lease:
 
     ticket: Ticket
     lane: Lane
+    party: Hashable
     started_at: float
     is_held: bool = True
     is_counted: bool = False
@@ -123,6 +130,7 @@ class Lease:
 class _Waiter:
     ticket: Ticket
     lane: Lane
+    party: Hashable
     lease: Lease | None = None
     wake_at: float = float("inf")
     event: trio.Event = field(default_factory=trio.Event)
@@ -136,12 +144,13 @@ class CallLimiter:
         self._data_share = data / in_flight
         self._width = float(in_flight)
         self._held: set[Lease] = set()
+        self._called_at: dict[Hashable, float] = {}
         self._per_second = per_second
         self._uncounted = 0
         self._counted: deque[float] = deque()
         self._held_until = 0.0
         self._shrunk_at = float("-inf")
-        # FIFO inside an urgency; dicts because a cancelled waiter leaves from the middle.
+        # FIFO inside an urgency and a party; dicts because a cancelled waiter leaves from the middle.
         self._queues: dict[Urgency, dict[_Waiter, None]] = {urgency: {} for urgency in Urgency}
         self._timekeeper: _Waiter | None = None
 
@@ -160,9 +169,16 @@ class CallLimiter:
         """Calls that wait to be admitted."""
         return sum(map(len, self._queues.values()))
 
-    async def acquire(self, ticket: Ticket, lane: Lane) -> Lease:
-        """Wait for a turn. Cancelling gives the place, or the turn, to the next."""
-        waiter = _Waiter(ticket, lane)
+    async def acquire(self, ticket: Ticket, lane: Lane, party: Hashable = None) -> Lease:
+        """Wait for a turn. Cancelling gives the place, or the turn, to the next.
+
+        Args:
+            ticket: how urgent it is.
+            lane: what it is for.
+            party: in whose name: of those who wait, whoever has the fewest calls in flight goes first.
+        """
+        waiter = _Waiter(ticket, lane, party)
+        self._note_party(party)
         self._enqueue(waiter)
         ticket.on_promote = lambda: self._promote(waiter)
         try:
@@ -239,7 +255,7 @@ class CallLimiter:
     def _dispatch(self) -> None:
         """Admit whoever may go, in order."""
         now = trio.current_time()
-        while (waiter := next(self._eligible(), None)) is not None:
+        while (waiter := self._next(now)) is not None:
             opens_at = self._opens_at(now)
             if opens_at > now:
                 self._appoint_timekeeper(waiter, opens_at)
@@ -248,7 +264,7 @@ class CallLimiter:
 
     def _admit(self, waiter: _Waiter, now: float) -> None:
         self._dequeue(waiter)
-        waiter.lease = Lease(waiter.ticket, waiter.lane, now)
+        waiter.lease = Lease(waiter.ticket, waiter.lane, waiter.party, now)
         self._held.add(waiter.lease)
         self._uncounted += 1
         waiter.event.set()
@@ -274,27 +290,63 @@ class CallLimiter:
             return opens_at
         return max(opens_at, self._counted[0] + WINDOW) if self._counted else float("inf")
 
-    def _eligible(self) -> Iterator[_Waiter]:
-        for urgency, queue in self._queues.items():
-            rooms = {lane: self._has_room(lane, urgency) for lane in Lane} if queue else {}
-            yield from (waiter for waiter in queue if rooms[waiter.lane])
+    # --- who is next -----------------------------------------------------------------------------
 
-    def _has_room(self, lane: Lane, urgency: Urgency) -> bool:
+    def _note_party(self, party: Hashable) -> None:
+        self._called_at.pop(party, None)
+        self._called_at[party] = trio.current_time()
+        if len(self._called_at) > MAX_PARTIES:
+            del self._called_at[next(iter(self._called_at))]
+
+    def _next(self, now: float) -> _Waiter | None:
+        """Of the most urgent who may go, the first of the party that has the least in flight."""
+        held = Counter(lease.party for lease in self._held)
+        for urgency in Urgency:
+            waiter = min(self._eligible(urgency, now), key=lambda each: held[each.party], default=None)
+            if waiter is not None:
+                return waiter
+        return None
+
+    def _eligible(self, urgency: Urgency, now: float) -> Iterator[_Waiter]:
+        """The first of each party and lane that has room."""
+        rooms: dict[tuple[Hashable, Lane], bool] = {}
+        for waiter in self._queues[urgency]:
+            kind = (waiter.party, waiter.lane)
+            if kind not in rooms:
+                rooms[kind] = self._has_room(waiter, urgency, now)
+                if rooms[kind]:
+                    yield waiter
+
+    def _has_room(self, waiter: _Waiter, urgency: Urgency, now: float) -> bool:
         """Whether a call of this kind may start beside those in flight.
 
-        What is fetched ahead leaves a fifth of the width, and one data call, to those who wait.
+        What is fetched ahead leaves a fifth of the width, and one data call, to those who wait; and so does whoever
+        is not alone to the others.
         """
         width = self.width
         data_width = max(1, int(width * self._data_share))
-        if len(self._held) >= width:
-            return False
+        is_data = waiter.lane is Lane.DATA
         data = [lease for lease in self._held if lease.lane is Lane.DATA]
-        if lane is Lane.DATA and len(data) >= data_width:
+        if len(self._held) >= width or (is_data and len(data) >= data_width):
             return False
+        if self._has_company(waiter.party, now):
+            mine = sum(lease.party == waiter.party for lease in self._held)
+            mine_data = sum(lease.party == waiter.party for lease in data)
+            if not _leaves_some(mine, width) or (is_data and not _leaves_some(mine_data, data_width)):
+                return False
         if urgency is Urgency.WAITED:
             return True
-        ahead = sum(lease.is_ahead for lease in self._held)
         ahead_data = sum(lease.is_ahead for lease in data)
-        if lane is Lane.DATA and ahead_data >= max(1, data_width - 1):
+        if is_data and not _leaves_some(ahead_data, data_width):
             return False
-        return ahead < max(1, width - max(1, width // 5))
+        return _leaves_some(sum(lease.is_ahead for lease in self._held), width)
+
+    def _has_company(self, party: Hashable, now: float) -> bool:
+        """Whether another party called lately; the dict is in the order of their last calls."""
+        latest = next((each for each in reversed(self._called_at) if each != party), None)
+        return latest is not None and now - self._called_at[latest] < COMPANY_SECONDS
+
+
+def _leaves_some(taken: int, width: int) -> bool:
+    """Whether one more of ``taken`` calls leaves a fifth of ``width``, and one at least, to others."""
+    return taken < max(1, width - max(1, width // 5))

@@ -25,17 +25,17 @@ class Queue:
         self.leases: dict[str, Lease] = {}
 
     async def join(
-        self, name: str, lane: Lane = Lane.METADATA, ticket: Ticket | None = None
+        self, name: str, lane: Lane = Lane.METADATA, ticket: Ticket | None = None, party: str = ""
     ) -> trio.CancelScope:
         """Queue up as ``name`` and settle."""
         scope = trio.CancelScope()
-        self.nursery.start_soon(self._call, name, lane, ticket or Ticket(), scope)
+        self.nursery.start_soon(self._call, name, lane, ticket or Ticket(), party, scope)
         await trio.testing.wait_all_tasks_blocked()
         return scope
 
-    async def _call(self, name: str, lane: Lane, ticket: Ticket, scope: trio.CancelScope) -> None:
+    async def _call(self, name: str, lane: Lane, ticket: Ticket, party: str, scope: trio.CancelScope) -> None:
         with scope:
-            self.leases[name] = await self.limiter.acquire(ticket, lane)
+            self.leases[name] = await self.limiter.acquire(ticket, lane, party)
             self.order.append(name)
             self.times.append(trio.current_time())
 
@@ -133,6 +133,46 @@ async def test_listings_ahead_leave_two_calls() -> None:
         await queue.join("waited-1")
         await queue.join("waited-2")
         assert queue.order[8:] == ["waited-1", "waited-2"]
+
+    await with_queue(test)
+
+
+async def test_who_has_least_in_flight_goes_first() -> None:
+    async def test(queue: Queue) -> None:
+        for number in range(100):
+            await queue.join(f"bob-{number}", party="bob")
+        await queue.join("alice-0", party="alice")
+        await queue.join("alice-1", party="alice")
+        for number in range(3):
+            await queue.leave(f"bob-{number}")
+        # The queue of a hundred is no reason for her to wait longer than for one call to end.
+        assert queue.order[10:12] == ["alice-0", "alice-1"]
+
+    await with_queue(test)
+
+
+async def test_calls_of_one_that_hang_do_not_stop_the_others(autojump_clock: trio.testing.MockClock) -> None:
+    async def test(queue: Queue) -> None:
+        await queue.join("alice", party="alice")
+        await queue.leave("alice")
+        for number in range(20):
+            await queue.join(f"bob-{number}", Lane.DATA if number % 2 else Lane.METADATA, party="bob")
+        assert sum(name.startswith("bob") for name in queue.order) == 8
+        await queue.join("alice-data", Lane.DATA, party="alice")
+        await queue.join("alice-listing", party="alice")
+        assert queue.order[-2:] == ["alice-data", "alice-listing"]
+
+    await with_queue(test)
+
+
+async def test_who_has_been_alone_for_a_minute_gets_all(autojump_clock: trio.testing.MockClock) -> None:
+    async def test(queue: Queue) -> None:
+        await queue.join("alice", party="alice")
+        await queue.leave("alice")
+        await trio.sleep(61)
+        for number in range(20):
+            await queue.join(f"bob-{number}", party="bob")
+        assert len(queue.order) == 11
 
     await with_queue(test)
 
@@ -284,7 +324,7 @@ async def test_no_turn_is_lost_whoever_leaves_whenever(
         ticket = Ticket(dice.choice([WAITED, AHEAD]))
         lane = dice.choice([Lane.DATA, Lane.METADATA])
         with trio.move_on_after(dice.choice([0, 0.1, 1.0, 1000.0])) as scope:
-            lease = await limiter.acquire(ticket, lane)
+            lease = await limiter.acquire(ticket, lane, dice.choice(["alice", "bob"]))
             try:
                 assert limiter.in_flight <= 4
                 if dice.random() < 0.2:
