@@ -39,7 +39,7 @@ def _adopt(session: Session, rollup: Rollup, found: Foundling) -> bool:
     version_id, volume_id = ensure_version(session, file)
     if session.row(_PLACED, (version_id, chunk.chunk_index)) is not None:
         return False
-    rollup.count(insert_chunk(session, file, version_id, volume_id, chunk), 1)
+    insert_chunk(session, rollup, file, (version_id, volume_id), chunk)
     return True
 
 

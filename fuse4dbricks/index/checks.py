@@ -21,6 +21,7 @@ from fuse4dbricks.index.chunk_writes import File
 from fuse4dbricks.index.connection import Row, open_reader
 from fuse4dbricks.index.grants import grant_rowsum, sign_in_rowsum
 from fuse4dbricks.index.migrations import refuse_newer
+from fuse4dbricks.index.pinning import PIN_COLUMNS, PINS_SINCE, pin_from_row
 from fuse4dbricks.index.rowsum import version_key
 from fuse4dbricks.index.tree_rows import (
     ENTRY_COLUMNS,
@@ -189,6 +190,14 @@ def _grants(db: apsw.Connection) -> Iterator[str]:
             yield f"grant of {principal!r} on {volume!r}"
 
 
+def _pins(db: apsw.Connection) -> Iterator[str]:
+    if int(db.pragma("user_version")) < PINS_SINCE:
+        return
+    for host, *row in _rows(db, _PIN_ROWS):
+        if pin_from_row(host, tuple(row)) is None:
+            yield f"pin on {row[0]!r}"
+
+
 def _listing_counts(db: apsw.Connection) -> Iterator[str]:
     for path, viewer, said, counted in _rows(db, _LISTING_COUNTS):
         yield f"listing of {path!r} for {viewer!r} says {said} entries, there are {counted}"
@@ -211,6 +220,7 @@ _SIGN_IN_ROWS = """
 _GRANT_ROWS = """
     SELECT w.host, g.principal, g.volume, g.proved_at, g.expires_at, g.rowsum
     FROM grant g JOIN workspace w ON w.id = g.workspace_id"""
+_PIN_ROWS = f"SELECT w.host, {PIN_COLUMNS} FROM pin p JOIN workspace w ON w.id = p.workspace_id"
 _LISTING_COUNTS = """
     SELECT f.path, l.viewer, l.entries,
            (SELECT count(*) FROM dentry d WHERE d.folder_id = l.folder_id AND d.viewer = l.viewer) AS counted
@@ -251,6 +261,7 @@ _LOOKS: tuple[tuple[str, Look], ...] = (
     ("checksum", _chunks),
     ("checksum", _sign_ins),
     ("checksum", _grants),
+    ("checksum", _pins),
     ("listing", _listing_counts),
     ("totals", _totals),
 )

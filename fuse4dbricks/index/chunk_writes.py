@@ -16,6 +16,7 @@ from typing import Any
 
 from fuse4dbricks.entry import Version
 from fuse4dbricks.index.connection import Binds, Row
+from fuse4dbricks.index.pinning import is_to_be_marked
 from fuse4dbricks.index.records import NewChunk, Victim, VictimQuery
 from fuse4dbricks.index.rollups import Counted, Rollup
 from fuse4dbricks.index.rowsum import seal, to_signed, version_key
@@ -33,8 +34,8 @@ _NEW_VERSION = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"""
 _NEW_CHUNK = """
     INSERT INTO chunk (id, version_id, chunk_index, last_access_ms, disk_bytes, owner_id, volume_id, created_at, length,
-                       name, checksum, rowsum)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                       name, checksum, rowsum, pinned)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 #: The columns of Counted, then those of a victim.
 COUNTED = """
     SELECT c.version_id, c.volume_id, c.owner_id, coalesce(v.extension, ''), c.last_access_ms, c.disk_bytes, c.length,
@@ -80,7 +81,7 @@ def add_chunks(session: Session, file: File, chunks: Sequence[NewChunk]) -> None
         _displace(
             session, rollup, session.rows(f"{COUNTED} WHERE c.version_id = ? AND c.chunk_index = ?", place)
         )
-        rollup.count(insert_chunk(session, file, version_id, volume_id, chunk), 1)
+        insert_chunk(session, rollup, file, (version_id, volume_id), chunk)
     rollup.write(session)
 
 
@@ -89,23 +90,29 @@ def _displace(session: Session, rollup: Rollup, rows: Sequence[Row]) -> None:
     for row in rows:
         counted = Counted(*row[:8])
         rollup.count(counted, -1)
-        rollup.count(replace(counted, version_id=None, extension="", last_access_ms=0), 1)
-        session.run("UPDATE chunk SET version_id = NULL, last_access_ms = 0 WHERE id = ?", (row[8],))
+        rollup.count(replace(counted, version_id=None, extension="", last_access_ms=0, pinned=0), 1)
+        session.run(
+            "UPDATE chunk SET version_id = NULL, last_access_ms = 0, pinned = 0 WHERE id = ?", (row[8],)
+        )
         session.victims.note_use(0)
 
 
-def insert_chunk(session: Session, file: File, version_id: int, volume_id: int, chunk: NewChunk) -> Counted:
-    """Write the row of a chunk whose name and place no other row has."""
+def insert_chunk(session: Session, rollup: Rollup, file: File, ids: tuple[int, int], chunk: NewChunk) -> None:
+    """Write the row of a chunk whose name and place no other row has; ``ids`` are :func:`ensure_version`'s."""
     now = session.clock.wall()
+    version_id, volume_id = ids
     used = max(0, int((now if chunk.last_access is None else chunk.last_access) * 1000))
     size = chunk.length if chunk.disk_bytes is None else chunk.disk_bytes
     owner_id = _ensure_owner(session, chunk.owner)
     described = (chunk.chunk_index, chunk.name, chunk.length, to_signed(chunk.checksum))
     rowsum = file.chunk_rowsum(session.host, described)
     row = (version_id, chunk.chunk_index, used, size, owner_id, volume_id, now, chunk.length, chunk.name)
-    session.run(_NEW_CHUNK, (session.make_chunk_id(), *row, to_signed(chunk.checksum), rowsum))
+    pinned = int(is_to_be_marked(session, file.path, rollup.pinned_bytes + size))
+    session.run(_NEW_CHUNK, (session.make_chunk_id(), *row, to_signed(chunk.checksum), rowsum, pinned))
     session.victims.note_use(used)
-    return Counted(version_id, volume_id, owner_id, file.extension, used, size, chunk.length, pinned=0)
+    rollup.count(
+        Counted(version_id, volume_id, owner_id, file.extension, used, size, chunk.length, pinned), 1
+    )
 
 
 def ensure_version(session: Session, file: File) -> tuple[int, int]:

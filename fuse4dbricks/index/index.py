@@ -16,6 +16,7 @@ from fuse4dbricks.index.chunks import Chunks
 from fuse4dbricks.index.counters import Counters
 from fuse4dbricks.index.grants import Grants
 from fuse4dbricks.index.network_fs import refuse_network_folder
+from fuse4dbricks.index.pins import Pins
 from fuse4dbricks.index.reader import Reader
 from fuse4dbricks.index.tree import Tree
 from fuse4dbricks.index.writer import Writer
@@ -30,6 +31,7 @@ class Index:
         chunks: which chunks are on disk, totals and victims.
         grants: principals and proofs.
         counters: what outlives the mount, and the mount itself.
+        pins: what eviction leaves alone.
     """
 
     def __init__(self, file: Path, writer: Writer, *, workspace: str, clock: Clock, metrics: Metrics) -> None:
@@ -39,6 +41,7 @@ class Index:
         self.chunks = Chunks(self._reader, writer, workspace)
         self.grants = Grants(self._reader, writer, workspace, clock)
         self.counters = Counters(self._reader, writer)
+        self.pins = Pins(self._reader, writer, workspace, clock)
 
     @classmethod
     async def open(cls, file: Path, *, workspace: str, clock: Clock, metrics: Metrics) -> Index:

@@ -74,6 +74,23 @@ class ChunkRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldChunk:
+    """What is told of a chunk that is on disk to who asks what is cached of a file.
+
+    Attributes:
+        chunk_index: position in the file.
+        length: bytes of payload.
+        owner: user name, or else id, of the principal who caused the fetch; empty when that is not known.
+        fetched_at: Unix time at which it was stored.
+    """
+
+    chunk_index: int
+    length: int
+    owner: str
+    fetched_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class NewChunk:
     """A chunk file that was just written (or found again).
 
@@ -131,18 +148,37 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one quota is about: the chunks that one user caused to be fetched, or those of one catalog.
+
+    Attributes:
+        kind: ``user`` or ``catalog``.
+        host: of the workspace.
+        name: the user's, as owners are called, or the catalog's.
+    """
+
+    kind: str
+    host: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class VictimQuery:
-    """Which chunks may go: the least recently used, while bytes are wanted or their age is over.
+    """Which chunks may go: the least recently used, while bytes or files are wanted or their age is over.
 
     Attributes:
         free_bytes: go on until this much disk is free; None: not for space.
+        free_chunks: go on until so many are gone; None: not for their number.
         older_than: everything last used before this Unix time goes; None: not for age.
         protected: versions of files whose chunks are to be left alone, those that open handles read.
+        share: only chunks of this one; None: whosever.
     """
 
     free_bytes: int | None = None
     older_than: float | None = None
     protected: frozenset[tuple[RemotePath, Version]] = frozenset()
+    free_chunks: int | None = None
+    share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +203,32 @@ class Totals:
     Attributes:
         chunks: how many.
         bytes: what they take on the disk.
+        pinned_bytes: of these, what eviction leaves alone.
     """
 
     chunks: int
     bytes: int
+    pinned_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A file or folder whose chunks eviction leaves alone.
+
+    Attributes:
+        path: of it.
+        created_by: local user in whose name it is kept fresh.
+        created_at: Unix time.
+        expires_at: Unix time; None: never.
+        is_settled: whether the marks of its chunks follow it already.
+    """
+
+    path: RemotePath
+    created_by: int
+    created_at: float
+    expires_at: float | None
+    is_settled: bool = False
+
+    def has_ended(self, now: float) -> bool:
+        """Whether it counts no more at the Unix time ``now``."""
+        return self.expires_at is not None and self.expires_at <= now

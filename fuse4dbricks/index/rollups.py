@@ -31,7 +31,8 @@ _VERSION = "UPDATE file_version SET chunks = chunks + ?, cached_bytes = cached_b
 
 _TOTALS = """
     SELECT (SELECT coalesce(sum(chunks), 0) FROM usage), (SELECT coalesce(sum(disk_bytes), 0) FROM usage),
-           (SELECT coalesce(sum(chunks), 0) FROM usage_day), (SELECT coalesce(sum(disk_bytes), 0) FROM usage_day)"""
+           (SELECT coalesce(sum(chunks), 0) FROM usage_day), (SELECT coalesce(sum(disk_bytes), 0) FROM usage_day),
+           (SELECT coalesce(sum(pinned_bytes), 0) FROM usage)"""
 
 _RECOUNT = (
     "DELETE FROM usage",
@@ -91,7 +92,15 @@ class Rollup:
         _drop_empty_versions(session, [row_id for row_id, sums in self._versions.items() if sums[0] < 0])
         chunks = sum(sums[0] for sums in self._days.values())
         size = sum(sums[1] for sums in self._days.values())
-        session.totals = Totals(session.totals.chunks + chunks, session.totals.bytes + size)
+        before = session.totals
+        session.totals = Totals(
+            before.chunks + chunks, before.bytes + size, before.pinned_bytes + self.pinned_bytes
+        )
+
+    @property
+    def pinned_bytes(self) -> int:
+        """By how much the pinned chunks grow."""
+        return sum(sums[3] for sums in self._usage.values())
 
 
 def _add(sums: list[int], amounts: tuple[int, ...]) -> None:
@@ -111,9 +120,9 @@ def _drop_empty_versions(session: Session, version_ids: list[int]) -> None:
 def load_totals(session: Session) -> Totals | None:
     """The totals, or None when the two ways of counting disagree."""
     row = session.row(_TOTALS)
-    if row is None or row[:2] != row[2:] or min(row) < 0:
+    if row is None or row[:2] != row[2:4] or min(row) < 0:
         return None
-    return Totals(row[0], row[1])
+    return Totals(row[0], row[1], row[4])
 
 
 def recount(session: Session) -> Totals:

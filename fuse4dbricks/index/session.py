@@ -23,6 +23,17 @@ from fuse4dbricks.index.workspaces import enrol
 MAX_REMEMBERED = 10_000
 
 
+class Ceiling:
+    """What pinned chunks may take of the disk; it outlives the file, so it is shared by the sessions of one writer.
+
+    Attributes:
+        bytes: the limit.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 1 << 62
+
+
 class Session:
     """One connection's write side; used by the writer thread only.
 
@@ -35,9 +46,19 @@ class Session:
         victims: the next chunks to go.
         has_gone_folders: whether rows of forgotten folders wait to be cleared away.
         absences_posted: negative entries written, to know when to trim them.
+        ceiling: of pinned chunks.
+        pin_ends: Unix times at which pins end, by workspace and path; None: not read yet.
     """
 
-    def __init__(self, db: apsw.Connection, host: str, workspace_id: int, clock: Clock, serial: int) -> None:
+    def __init__(
+        self,
+        db: apsw.Connection,
+        host: str,
+        workspace_id: int,
+        clock: Clock,
+        serial: int,
+        ceiling: Ceiling | None = None,
+    ) -> None:
         self.host = host
         self.workspace_id = workspace_id
         self.clock = clock
@@ -45,6 +66,8 @@ class Session:
         self.victims = VictimList()
         self.totals = Totals(0, 0)
         self.absences_posted = 0
+        self.ceiling = ceiling or Ceiling()
+        self.pin_ends: dict[tuple[int, str], float] | None = None
         self._committed_totals = self.totals
         self._db = db
         self._ids: dict[tuple[str, ...], int] = {}
@@ -132,4 +155,5 @@ class Session:
         self.totals = self._committed_totals
         self.is_complete = self._load_complete()
         self.victims.forget()
+        self.pin_ends = None
         self.forget_ids()

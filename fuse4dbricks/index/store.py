@@ -25,9 +25,10 @@ from fuse4dbricks.index.ailments import Ailment, diagnose
 from fuse4dbricks.index.connection import WRITER_BUSY_MS, open_writer, set_aside
 from fuse4dbricks.index.migrations import NotOurIndex, migrate
 from fuse4dbricks.index.ops import Op
+from fuse4dbricks.index.pinning import rescue_pins, restore_pins
 from fuse4dbricks.index.records import Totals
 from fuse4dbricks.index.rollups import load_totals, recount
-from fuse4dbricks.index.session import Session
+from fuse4dbricks.index.session import Ceiling, Session
 from fuse4dbricks.index.workspaces import enrol
 
 log = logging.getLogger("fuse4dbricks.index")
@@ -67,6 +68,7 @@ class Store:
         self._db: apsw.Connection | None = None
         self._session: Session | None = None
         self._opened: Opened | None = None
+        self._ceiling = Ceiling()
         self.generation = 0
         self.was_rebuilt = False
 
@@ -117,10 +119,13 @@ class Store:
             apsw.Error, OSError: the disk does not let us.
         """
         self.close(checkpoint=False)
+        pins = rescue_pins(self._file)
         aside = set_aside(self._file, self._clock.wall())
         log.warning("the index was set aside as %s (%s); a new one is begun", aside.name, why)
         self.was_rebuilt = True
         self._open()
+        if pins:
+            self.transact([Op(partial(restore_pins, pins=pins))])
 
     def _open(self) -> None:
         db = open_writer(self._file)
@@ -129,7 +134,7 @@ class Store:
             # Kept when a damaged file is replaced in the middle, for the tokens are already known by it.
             key = self._opened.fingerprint_key if self._opened else None
             workspace_id, key = enrol(db, self._host, self._clock.wall(), key)
-            session = Session(db, self._host, workspace_id, self._clock, self.generation + 1)
+            session = Session(db, self._host, workspace_id, self._clock, self.generation + 1, self._ceiling)
             self._db, self._session = db, session
             totals = load_totals(session)
             if totals is None:
