@@ -6,6 +6,7 @@
     Index ─┬─ Tree      ─┐                       Writer ── Store ── Session
            ├─ Chunks     ├─ Reader (read-only)              │         ├─ tree_writes
            ├─ Grants     ├─ Writer.post / run ─ OpQueue ────┘         ├─ chunk_writes ─ Rollup, VictimList
+           ├─ Pins       │                                            ├─ pinning
            └─ Counters  ─┘                                            └─ TouchLog
 """
 
@@ -15,6 +16,7 @@ from fuse4dbricks.index.records import (
     ChunkRow,
     Foundling,
     NewChunk,
+    Pin,
     Selection,
     StoredEntry,
     StoredGrant,
@@ -42,6 +44,7 @@ __all__ = [
     "Foundling",
     "Index",
     "NewChunk",
+    "Pin",
     "Selection",
     "StoredEntry",
     "StoredGrant",
