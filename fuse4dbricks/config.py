@@ -143,6 +143,9 @@ class MountConfig:
     )
     file_mode: int = _option(0o444, "Permission bits shown for files, octal.", low=0, high=0o777)
     dir_mode: int = _option(0o555, "Permission bits shown for folders, octal.", low=0, high=0o777)
+    hide_xattrs: bool = _option(
+        False, "List no extended attributes, so that nothing copies them; they are still answered by name."
+    )
 
     disk_cache_dir: Path | None = _option(
         None,

@@ -29,6 +29,7 @@ from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.cache.fetching import TreeFetcher
 from fuse4dbricks.cache.freshness import Freshness, Ttls
+from fuse4dbricks.cache.holdings import Holdings
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.cache.reading.data_cache import DataCache
 from fuse4dbricks.cache.shelf import TreeShelf
@@ -158,10 +159,12 @@ def build_filesystem(base: Base) -> Filesystem:
         clock=base.clock,
         ttl=config.permission_ttl_sec,
     )
+    content = _build_content(base)
     return Filesystem(
         access=access,
         metadata=_build_metadata(base, access, connectivity),
-        content=_build_content(base),
+        content=content,
+        holdings=_build_holdings(base, content),
         connectivity=connectivity,
         desk=base.signing_in.desk(access, base.workspace.host),
         look=_look(base),
@@ -221,6 +224,13 @@ def _build_content(base: Base) -> DataCache:
     )
 
 
+def _build_holdings(base: Base, content: DataCache) -> Holdings:
+    index = base.storage.index
+    if index is None or not base.config.disk_bytes:
+        return Holdings(None, content)
+    return Holdings(index.holdings, content, index.pins.covers)
+
+
 def _look(base: Base) -> Look:
     config = base.config
     return Look(
@@ -230,6 +240,7 @@ def _look(base: Base) -> Look:
         mounted_at=base.clock.wall(),
         file_mode=config.file_mode,
         dir_mode=config.dir_mode,
+        lists_xattrs=not config.hide_xattrs,
         root=config.root_path,
         visibility=config.visibility,
         # With one identity for everybody the kernel's caches hold nothing that somebody may not see.

@@ -15,6 +15,7 @@ from fuse4dbricks.index.adoption import note_complete
 from fuse4dbricks.index.chunks import Chunks
 from fuse4dbricks.index.counters import Counters
 from fuse4dbricks.index.grants import Grants
+from fuse4dbricks.index.holdings import HeldChunks
 from fuse4dbricks.index.network_fs import refuse_network_folder
 from fuse4dbricks.index.pins import Pins
 from fuse4dbricks.index.reader import Reader
@@ -29,6 +30,7 @@ class Index:
     Attributes:
         tree: entries, listings and negative entries.
         chunks: which chunks are on disk, totals and victims.
+        holdings: what is cached of single files.
         grants: principals and proofs.
         counters: what outlives the mount, and the mount itself.
         pins: what eviction leaves alone.
@@ -39,6 +41,7 @@ class Index:
         self._reader = Reader(file, writer, metrics)
         self.tree = Tree(self._reader, writer, workspace)
         self.chunks = Chunks(self._reader, writer, workspace)
+        self.holdings = HeldChunks(self._reader)
         self.grants = Grants(self._reader, writer, workspace, clock)
         self.counters = Counters(self._reader, writer)
         self.pins = Pins(self._reader, writer, workspace, clock)

@@ -21,6 +21,7 @@ class Look:
         uid, gid: owner of everything.
         file_mode, dir_mode: permission bits.
         is_shared: several local users see the mount, and the kernel's caches are common to them.
+        lists_xattrs: the extended attributes of files are listed, and not only answered by name.
         workspace: host, for the README.
         mounted_at: Unix time; the time of folders for which the service has none.
         root: what the mount point shows: everything, a catalog, a schema or a volume.
@@ -34,6 +35,7 @@ class Look:
     file_mode: int = 0o444
     dir_mode: int = 0o555
     is_shared: bool = False
+    lists_xattrs: bool = True
     root: RemotePath = ROOT
     visibility: Visibility = EVERYTHING
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from fuse4dbricks.access import Access
 from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.cache.holdings import Holdings
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.entry import Kind
 from fuse4dbricks.errors import (
@@ -47,6 +48,7 @@ from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, 
 from fuse4dbricks.vfs.inodes import InodeTable, Node
 from fuse4dbricks.vfs.recalls import Recalls
 from fuse4dbricks.vfs.renewed import renewed, renewed_for_handle
+from fuse4dbricks.vfs.xattrs import ExtendedAttributes
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
@@ -75,6 +77,7 @@ class Filesystem:
         access: Access,
         metadata: MetadataCache,
         content: Content,
+        holdings: Holdings,
         connectivity: Connectivity,
         desk: Desk,
         look: Look,
@@ -87,6 +90,7 @@ class Filesystem:
         self._content = content
         self._gate = Gate(access, metadata, connectivity, is_shared=look.is_shared)
         self._look = look
+        self._xattrs = ExtendedAttributes(metadata, holdings, is_listed=look.lists_xattrs)
         self.control = ControlTree(look, desk)
         self._folders = FolderReader(
             metadata, self.inodes, look.visibility, self._attributes, self.control.get_attributes
@@ -177,14 +181,22 @@ class Filesystem:
         return self.control.get_attributes(ino)
 
     async def getxattr(self, uid: int, ino: int, name: bytes) -> bytes:
-        """The value of an extended attribute; there are none."""
+        """The value of an extended attribute; files have those of ``vfs/xattrs.py``.
+
+        Raises:
+            NoAttribute: there is none of that name.
+        """
         await self.check_access(uid, ino, os.F_OK)
-        raise NoAttribute(name.decode("utf-8", "replace"))
+        if self.control.is_control(ino) or self.inodes.get(ino).kind.is_directory:
+            raise NoAttribute(name.decode("utf-8", "replace"))
+        return await self._xattrs.get(await self._gate.resolve_viewer(uid), self.inodes.get(ino), name)
 
     async def listxattr(self, uid: int, ino: int) -> list[bytes]:
-        """The names of extended attributes: an empty list, because ENOTSUP upsets ``cp -a`` and ``rsync -X``."""
+        """The names of extended attributes; never a refusal for want of any, which upsets ``cp -a`` and ``rsync -X``."""
         await self.check_access(uid, ino, os.F_OK)
-        return []
+        if self.control.is_control(ino) or self.inodes.get(ino).kind.is_directory:
+            return []
+        return self._xattrs.list(await self._gate.resolve_viewer(uid), self.inodes.get(ino))
 
     # --- folders ---------------------------------------------------------------------------------
 

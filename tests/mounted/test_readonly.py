@@ -5,7 +5,6 @@ As root, whom no permission bits stop, and as another user.
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import sys
@@ -15,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounts import LiveMount, has_program, mounted
-from tests.support.places import Place
-from tests.support.trees import put_file, read_tree
+from tests.support.mounts import LiveMount, mounted
+from tests.support.trees import put_file
 from tests.support.workspace import VOLUME_NAME, Served, serve
 
 #: Runs in a process of its own, perhaps as another user: prints "name errno" for each call.
@@ -121,31 +119,3 @@ def test_every_change_is_refused(crowd: LiveMount, uid: int) -> None:
     assert odd == {}
     assert len(answers) > 30
     assert (crowd.path / "main/sales/raw/file").read_bytes() == b"hello, world"
-
-
-def test_extended_attributes_are_an_empty_list(place: Place) -> None:
-    place.put("a", 10)
-    for path in (place.top, place.top / "a"):
-        assert os.listxattr(path) == []
-        with pytest.raises(OSError) as refused:
-            os.getxattr(path, "user.mime_type")
-        assert refused.value.errno == errno.ENODATA
-
-
-@has_program("rsync")
-def test_rsync_with_attributes(place: Place, tmp_path: Path) -> None:
-    for name, size in (("a", 0), ("b/c", 70_000), ("b/d e", 5)):
-        place.put(name, size)
-    command = ["rsync", "-aX", f"{place.top}/", str(tmp_path / "copy")]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert read_tree(tmp_path / "copy") == read_tree(place.source)
-
-
-@has_program("getfattr")
-def test_getfattr_has_nothing_to_say(place: Place) -> None:
-    place.put("a", 10)
-    done = subprocess.run(
-        ["getfattr", "-d", "-m", "-", place.top / "a"], capture_output=True, timeout=30, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -23,6 +23,7 @@ from fuse4dbricks.auth.written import WrittenTokens
 from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.fetching import TreeFetcher
 from fuse4dbricks.cache.freshness import Freshness, Ttls
+from fuse4dbricks.cache.holdings import HoldingRows, Holdings
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.cache.shelf import TreeShelf
 from fuse4dbricks.concurrency.supervise import Supervisor, supervised
@@ -42,6 +43,8 @@ MODIFIED = 1_700_000_000
 VOLUME = RemotePath(("main", "default", "files"))
 ADA, BOB, EVE = 1001, 1002, 1003
 PERMISSION_TTL = 600.0
+#: Bytes of a chunk; small, so that files of a few bytes have several.
+CHUNK = 4
 
 
 def at(*parts: str) -> RemotePath:
@@ -442,12 +445,18 @@ class FakeReader:
 
 
 class FakeContent:
-    """A data cache that keeps whole files; satisfies Content."""
+    """A data cache that keeps whole files; satisfies Content and HeldInRam."""
+
+    chunk_size = CHUNK
 
     def __init__(self, workspace: FakeWorkspace) -> None:
         self.workspace = workspace
         self.cached: dict[tuple[RemotePath, Version], bytes] = {}
         self.readers: list[FakeReader] = []
+
+    def get_complete(self, path: RemotePath, version: Version) -> frozenset[int]:
+        chunks = -(-version.size // self.chunk_size) if (path, version) in self.cached else 0
+        return frozenset(range(chunks))
 
     def open(
         self, viewer_of: Callable[[], Awaitable[Viewer]], path: RemotePath, version: Version
@@ -484,6 +493,9 @@ class Setting:
     clock: HandClock = field(default_factory=HandClock)
     tree: FakeTree | None = None
     grants: FakeGrants | None = None
+    held: HoldingRows | None = None
+    pinned: frozenset[RemotePath] = frozenset()
+    lists_xattrs: bool = True
     ttls: Ttls = field(default_factory=Ttls)
     max_entries: int = 20_000
     is_shared: bool = False
@@ -542,6 +554,7 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
             access=access,
             metadata=metadata,
             content=content,
+            holdings=Holdings(setting.held, content, setting.pinned.__contains__),
             connectivity=connectivity,
             desk=Desk(
                 access=access,
@@ -556,6 +569,7 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
                 "adb-1.azuredatabricks.net",
                 NOW,
                 is_shared=setting.is_shared,
+                lists_xattrs=setting.lists_xattrs,
                 root=setting.root,
                 visibility=setting.visibility,
             ),

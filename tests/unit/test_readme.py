@@ -35,7 +35,7 @@ def commands_in(group: click.Group) -> Iterator[click.Command]:
 
 FLAGS = {flag for command in commands_in(commands) for each in command.params for flag in each.opts}
 #: Flags of other programs that the README tells to run.
-FOREIGN_FLAGS = {"--device", "--cap-add", "--help"}
+FOREIGN_FLAGS = {"--device", "--cap-add", "--help", "--xattrs", "--filter"}
 BENCHMARK_FLAGS = set(
     re.findall(r'add_argument\("(--[a-z-]+)"', (TREE / "benchmarks/__main__.py").read_text(encoding="utf-8"))
 )

@@ -100,6 +100,18 @@ class DataCache:
         self._tiers.ram.opened()
         return FileReader(content, viewer_of, self._tallies)
 
+    @property
+    def chunk_size(self) -> int:
+        """Bytes of each chunk but the last of a file."""
+        return self._tiers.chunk_size
+
+    def get_complete(self, path: RemotePath, version: Version) -> frozenset[int]:
+        """The indexes of the chunks that are in RAM as a whole."""
+        content = self._contents.get((path, version))
+        if content is None or content.changed is not None:
+            return frozenset()
+        return frozenset(index for index, chunk in content.chunks.items() if chunk.is_complete)
+
     def get_gauges(self) -> Gauges:
         """A count of what is going on, for status and for tests."""
         contents = list(self._contents.values())

@@ -9,7 +9,7 @@ from tests.support.indexes import FILE, FOLDER, VERSION, file_entry, new_chunk, 
 
 
 def test_there_are_statements_to_ask_about() -> None:
-    tables = {"dentry", "listing", "absence", "chunk", "grant", "sign_in", "stat_counter"}
+    tables = {"dentry", "listing", "absence", "chunk", "grant", "sign_in", "stat_counter", "owner"}
     assert {
         table for table in tables for query in get_declared_queries() if f"FROM {table}" in query
     } == tables
