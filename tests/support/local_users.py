@@ -30,11 +30,11 @@ ALICE, BOB, CAROL = 61_001, 61_002, 61_003
 ANSWER_TIMEOUT = 40.0
 
 _LOOP = """
-import array, errno, json, mmap, os, socket, stat, sys, time
+import array, errno, json, mmap, os, socket, stat, sys, threading, time
 uid = int(sys.argv[1])
 os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
 os.chdir(sys.argv[2])
-here = {name: globals()[name] for name in ("array", "errno", "mmap", "os", "socket", "stat", "time")}
+here = {name: globals()[name] for name in ("array", "errno", "mmap", "os", "socket", "stat", "threading", "time")}
 for line in sys.stdin:
     try:
         exec(json.loads(line), here)
