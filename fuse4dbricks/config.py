@@ -38,6 +38,9 @@ _AUTHORITY = re.compile(r"https://[A-Za-z0-9.\[\]:_-]{1,255}")
 
 SECONDS_PER_DAY = 86_400.0
 
+#: What pins may take of the disk cache, unless something else is said.
+PIN_SHARE = 0.8
+
 #: Bytes that all read-ahead windows may hold at once, as a part of the RAM tier.
 WINDOW_SHARE = 0.25
 MIN_WINDOW_BYTES = 16 * MIB
@@ -161,6 +164,9 @@ class MountConfig:
     disk_cache_min_free_percent: float = _option(
         5.0, "Leave at least this part of the cache's disk free, in percent.", low=0, high=99
     )
+    pin_max_gb: float | None = _option(
+        None, "Size limit of what is pinned in GiB (default: four fifths of --disk-cache-gb).", low=0, high=1_000_000
+    )  # fmt: skip
     clear_cache: bool = _option(False, "Empty the disk cache before mounting.")
     ram_cache_mb: int = _option(512, "Size limit of the RAM cache in MiB.", low=16, high=1_048_576)
     chunk_size_kb: int = _option(
@@ -232,6 +238,12 @@ class MountConfig:
     def disk_bytes(self) -> int:
         """Size limit of the disk cache."""
         return int(self.disk_cache_gb * GIB)
+
+    @property
+    def pin_bytes(self) -> int:
+        """Size limit of what is pinned; less than that of the disk cache, so that there is room for the rest."""
+        most = int(self.disk_bytes * PIN_SHARE)
+        return most if self.pin_max_gb is None else min(int(self.pin_max_gb * GIB), self.disk_bytes)
 
     @property
     def ram_bytes(self) -> int:

@@ -53,6 +53,7 @@ def settings_of(config: MountConfig) -> dict[str, float]:
         "disk_bytes": config.disk_bytes,
         "max_age_seconds": config.max_age_seconds,
         "min_free_fraction": config.min_free_fraction,
+        "pin_bytes": config.pin_bytes,
         "ram_bytes": config.ram_bytes,
         "chunk_size": config.chunk_size,
     }

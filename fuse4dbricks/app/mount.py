@@ -18,13 +18,13 @@ from pathlib import Path
 import trio
 
 from fuse4dbricks.access import Access
+from fuse4dbricks.app.attending import begin_orders
 from fuse4dbricks.app.books import begin_books, open_books
 from fuse4dbricks.app.ending import Ending, ended_by_signals
 from fuse4dbricks.app.signing_in import SigningIn, open_signing_in, site_of
 from fuse4dbricks.app.storage import Storage, open_storage
 from fuse4dbricks.app.surroundings import check_apart, check_fuse, prepare_mountpoint
 from fuse4dbricks.app.trust import trust_with
-from fuse4dbricks.app.upkeep.service import serve_orders
 from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.cache.fetching import TreeFetcher
@@ -159,10 +159,12 @@ def build_filesystem(base: Base) -> Filesystem:
         clock=base.clock,
         ttl=config.permission_ttl_sec,
     )
-    content = _build_content(base)
+    metadata, disk = _build_metadata(base, access, connectivity), _build_disk(base)
+    begin_orders(base, access, metadata, connectivity, disk)
+    content = _build_content(base, disk)
     return Filesystem(
         access=access,
-        metadata=_build_metadata(base, access, connectivity),
+        metadata=metadata,
         content=content,
         holdings=_build_holdings(base, content),
         connectivity=connectivity,
@@ -189,7 +191,7 @@ def _build_metadata(base: Base, access: Access, connectivity: Connectivity) -> M
     )
 
 
-def _build_content(base: Base) -> DataCache:
+def _build_disk(base: Base) -> DiskTier:
     config, storage = base.config, base.storage
     disk = DiskTier(
         index=storage.index,
@@ -211,8 +213,11 @@ def _build_content(base: Base) -> DataCache:
         base.stack.push_async_callback(disk.aclose)
         base.supervisor.run_forever("eviction", disk.run_eviction)
         base.supervisor.run_forever("sweep", disk.run_sweep)
-    if storage.folder is not None and disk.upkeep is not None:
-        base.supervisor.run_forever("orders", serve_orders, storage.folder, disk.upkeep)
+    return disk
+
+
+def _build_content(base: Base, disk: DiskTier) -> DataCache:
+    config = base.config
     return DataCache(
         files=base.workspace.files,
         disk=disk,

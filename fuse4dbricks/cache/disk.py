@@ -16,6 +16,7 @@ from functools import partial
 import trio
 
 from fuse4dbricks.cache.storing.assembly import Shelf, Ties, assemble
+from fuse4dbricks.cache.storing.keeping import Keeping
 from fuse4dbricks.cache.storing.ports import Held, IndexPort
 from fuse4dbricks.cache.storing.room import DiskLimits
 from fuse4dbricks.cache.storing.upkeep import Upkeep
@@ -192,6 +193,13 @@ class DiskTier:
     def upkeep(self) -> Upkeep | None:
         """For orders that people give; None where there is no disk cache."""
         return None if self._shelf is None else self._shelf.upkeep
+
+    @property
+    def keeping(self) -> Keeping | None:
+        """For who fills the cache on purpose; None where there is no disk cache, or it is not all known yet."""
+        if self._shelf is None or self._is_uncounted:
+            return None
+        return Keeping(self._shelf, self._label, self._chunk_size)
 
     @property
     def _is_uncounted(self) -> bool:

@@ -8,21 +8,45 @@ deleted.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from fuse4dbricks.app.upkeep.attendant import Attendant
+from fuse4dbricks.app.upkeep.fields import numbered, path_from, worded
 from fuse4dbricks.app.upkeep.wire import WORK_SECONDS, Answer, Order, OrderRefused
 from fuse4dbricks.cache.storing.upkeep import Freed, Upkeep
 from fuse4dbricks.errors import CacheError
 from fuse4dbricks.index.records import Selection
-from fuse4dbricks.paths import RemotePath
 
 #: Chunk names in one order.
 MAX_NAMES = 500
 
 
-async def obey(upkeep: Upkeep, order: Order) -> Answer:
-    """Carry out one order.
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where orders are carried out: a folder, and the mount that uses it, if there is one."""
+
+    upkeep: Upkeep
+    attendant: Attendant | None
+
+    def expect(self) -> Attendant:
+        """The mount.
+
+        Raises:
+            OrderRefused: there is none.
+        """
+        if self.attendant is None:
+            raise OrderRefused("that needs a mount; nothing is mounted with this cache folder")
+        return self.attendant
+
+
+async def obey(upkeep: Upkeep, order: Order, attendant: Attendant | None = None) -> Answer:
+    """Carry out one order that is answered at once.
+
+    Args:
+        upkeep: of the folder.
+        order: with its name and its fields.
+        attendant: for what needs a mount, or what is like one; None where there is none.
 
     Raises:
         OrderRefused: it is not one, or the cache cannot do it now.
@@ -36,60 +60,60 @@ async def obey(upkeep: Upkeep, order: Order) -> Answer:
     if not arguments.keys() <= fields:
         raise OrderRefused(f"{min(arguments.keys() - fields)!r} is not understood by this version")
     try:
-        return await work(upkeep, arguments)
+        return await work(Desk(upkeep, attendant), arguments)
     except CacheError as error:
         raise OrderRefused(f"the cache cannot do it now: {error}") from error
 
 
-def path_from(text: str) -> RemotePath:
-    """``/Volumes/main/sales`` → its path.
-
-    Raises:
-        OrderRefused: it is not below ``/Volumes``.
-    """
-    first, *parts = [part for part in text.split("/") if part] or [""]
-    if not text.startswith("/") or first != "Volumes":
-        raise OrderRefused(f"{text!r} is not a path in /Volumes")
-    return RemotePath(tuple(parts))
+async def _shown(desk: Desk, _arguments: dict[str, Any]) -> Answer:
+    return desk.expect().describe()
 
 
-async def _evict(upkeep: Upkeep, arguments: dict[str, Any]) -> Answer:
-    under, names = _text(arguments, "under"), arguments.get("names")
+async def _pins(desk: Desk, _arguments: dict[str, Any]) -> Answer:
+    return await desk.expect().list_pins()
+
+
+async def _unpin(desk: Desk, arguments: dict[str, Any]) -> Answer:
+    return await desk.expect().unpin(arguments)
+
+
+async def _evict(desk: Desk, arguments: dict[str, Any]) -> Answer:
+    under, names = worded(arguments, "under"), arguments.get("names")
     selection = Selection(
         names=None if names is None else _names(names),
         under=None if under is None else path_from(under),
-        host=_text(arguments, "host"),
-        owner=_text(arguments, "owner"),
-        older_than=_number(arguments, "older_than"),
+        host=worded(arguments, "host"),
+        owner=worded(arguments, "owner"),
+        older_than=numbered(arguments, "older_than"),
     )
-    return _freed(await upkeep.evict(selection, WORK_SECONDS))
+    return _freed(await desk.upkeep.evict(selection, WORK_SECONDS))
 
 
-async def _shrink(upkeep: Upkeep, arguments: dict[str, Any]) -> Answer:
-    limit = _number(arguments, "to_bytes")
+async def _shrink(desk: Desk, arguments: dict[str, Any]) -> Answer:
+    limit = numbered(arguments, "to_bytes")
     if limit is None:
         raise OrderRefused("to_bytes is missing")
-    return _freed(await upkeep.shrink(int(limit), WORK_SECONDS))
+    return _freed(await desk.upkeep.shrink(int(limit), WORK_SECONDS))
 
 
-async def _sweep(upkeep: Upkeep, _arguments: dict[str, Any]) -> Answer:
-    return {"ticket": upkeep.stock.ask()}
+async def _sweep(desk: Desk, _arguments: dict[str, Any]) -> Answer:
+    return {"ticket": desk.upkeep.stock.ask()}
 
 
-async def _renew(upkeep: Upkeep, _arguments: dict[str, Any]) -> Answer:
-    return {"ticket": await upkeep.renew()}
+async def _renew(desk: Desk, _arguments: dict[str, Any]) -> Answer:
+    return {"ticket": await desk.upkeep.renew()}
 
 
-async def _count(upkeep: Upkeep, _arguments: dict[str, Any]) -> Answer:
-    await upkeep.count_again()
+async def _count(desk: Desk, _arguments: dict[str, Any]) -> Answer:
+    await desk.upkeep.count_again()
     return {}
 
 
-async def _progress(upkeep: Upkeep, _arguments: dict[str, Any]) -> Answer:
-    return asdict(upkeep.stock.get_progress())
+async def _progress(desk: Desk, _arguments: dict[str, Any]) -> Answer:
+    return asdict(desk.upkeep.stock.get_progress())
 
 
-_Work = Callable[[Upkeep, dict[str, Any]], Awaitable[Answer]]
+_Work = Callable[[Desk, dict[str, Any]], Awaitable[Answer]]
 _ORDERS: dict[str, tuple[frozenset[str], _Work]] = {
     "evict": (frozenset({"names", "under", "host", "owner", "older_than"}), _evict),
     "shrink": (frozenset({"to_bytes"}), _shrink),
@@ -97,27 +121,14 @@ _ORDERS: dict[str, tuple[frozenset[str], _Work]] = {
     "renew": (frozenset(), _renew),
     "count": (frozenset(), _count),
     "progress": (frozenset(), _progress),
+    "shown": (frozenset(), _shown),
+    "pins": (frozenset(), _pins),
+    "unpin": (frozenset({"path"}), _unpin),
 }
 
 
 def _freed(freed: Freed) -> Answer:
     return {"chunks": freed.chunks, "bytes": freed.bytes, "more": freed.has_more}
-
-
-def _text(arguments: dict[str, Any], field: str) -> str | None:
-    value = arguments.get(field)
-    if value is not None and not isinstance(value, str):
-        raise OrderRefused(f"{field} is no text")
-    return value
-
-
-def _number(arguments: dict[str, Any], field: str) -> float | None:
-    value = arguments.get(field)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e18:
-        raise OrderRefused(f"{field} is no number that makes sense")
-    return float(value)
 
 
 def _names(given: object) -> frozenset[bytes]:

@@ -65,6 +65,12 @@ class Upkeep:
         self._get_held = get_held
         self._metrics = metrics
 
+    def get_capacity(self) -> int:
+        """What all chunks together may take of the disk, if whatever is not pinned gives way."""
+        room, recorded = self._room, self._index.chunks.get_totals().bytes
+        besides = room.used - recorded
+        return max(0, min(room.limit - besides, recorded + room.spare))
+
     async def evict(self, selection: Selection, seconds: float) -> Freed:
         """Delete the chunks of a selection that no open file is reading and no pin protects.
 
