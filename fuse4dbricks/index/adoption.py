@@ -15,8 +15,12 @@ from fuse4dbricks.index.records import Foundling
 from fuse4dbricks.index.rollups import Rollup
 from fuse4dbricks.index.session import Session
 
+#: Of a chunk's name.
+NAME_BYTES = 16
+
 _NAMED = "SELECT 1 FROM chunk WHERE name = ?"
 _PLACED = "SELECT 1 FROM chunk WHERE version_id = ? AND chunk_index = ?"
+_IN_SHARD = "SELECT name FROM chunk WHERE name >= ? AND name <= ?"
 _COMPLETE = "INSERT OR REPLACE INTO inventory (id, finished_at) VALUES (1, ?)"
 
 
@@ -41,6 +45,12 @@ def _adopt(session: Session, rollup: Rollup, found: Foundling) -> bool:
         return False
     insert_chunk(session, rollup, file, (version_id, volume_id), chunk)
     return True
+
+
+def list_names(session: Session, shard: int) -> list[bytes]:
+    """The names that begin with the byte ``shard``."""
+    first = bytes([shard])
+    return [row[0] for row in session.rows(_IN_SHARD, (first, first + b"\xff" * NAME_BYTES))]
 
 
 def note_complete(session: Session, serial: int) -> None:

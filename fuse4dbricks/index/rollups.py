@@ -88,6 +88,8 @@ class Rollup:
         session.run_many(_DAY, [(day, *sums) for day, sums in self._days.items()])
         session.run_many(_VERSION, [(*sums, row_id) for row_id, sums in self._versions.items()])
         session.run_many(_EMPTY_USAGE, list(self._usage))
+        for (volume_id, owner_id, _), (_, size, _, pinned) in self._usage.items():
+            session.shares.change(session, volume_id, owner_id, size - pinned)
         session.run_many(_EMPTY_DAY, [(day,) for day in self._days])
         _drop_empty_versions(session, [row_id for row_id, sums in self._versions.items() if sums[0] < 0])
         chunks = sum(sums[0] for sums in self._days.values())
@@ -129,4 +131,5 @@ def recount(session: Session) -> Totals:
     """Make all totals anew from the rows: seconds with 1,000,000 chunks."""
     for sql in _RECOUNT:
         session.run(sql)
+    session.shares.forget()
     return load_totals(session) or Totals(0, 0)

@@ -16,7 +16,8 @@ import apsw
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.index.connection import Binds, Row
 from fuse4dbricks.index.records import Totals
-from fuse4dbricks.index.victims import VictimList
+from fuse4dbricks.index.shares import ShareSums
+from fuse4dbricks.index.victims import VictimLists
 from fuse4dbricks.index.workspaces import enrol
 
 #: Row ids remembered per kind; all are forgotten when there are more, which costs one look-up each.
@@ -44,6 +45,7 @@ class Session:
         totals: of all chunks, the running transaction included.
         is_complete: whether all chunk files have been looked at since the file was made.
         victims: the next chunks to go.
+        shares: what each user and each catalog takes.
         has_gone_folders: whether rows of forgotten folders wait to be cleared away.
         absences_posted: negative entries written, to know when to trim them.
         ceiling: of pinned chunks.
@@ -63,7 +65,8 @@ class Session:
         self.workspace_id = workspace_id
         self.clock = clock
         self.serial = serial
-        self.victims = VictimList()
+        self.victims = VictimLists()
+        self.shares = ShareSums()
         self.totals = Totals(0, 0)
         self.absences_posted = 0
         self.ceiling = ceiling or Ceiling()
@@ -155,5 +158,6 @@ class Session:
         self.totals = self._committed_totals
         self.is_complete = self._load_complete()
         self.victims.forget()
+        self.shares.forget()
         self.pin_ends = None
         self.forget_ids()

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - statements are put together from constants of this module; values are always bound
 """The least recently used chunks, without an index on the time of use.
 
 The difficulty: an index on ``last_access_ms`` makes each touch 8 times as dear, and without one the oldest are found by
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fuse4dbricks.index.connection import Binds, Row
-from fuse4dbricks.index.records import Victim, VictimQuery
+from fuse4dbricks.index.records import Share, Victim, VictimQuery
 
 #: Runs a statement in the writer's transaction and gives its rows.
 Select = Callable[[str, Binds], list[Row]]
@@ -20,10 +21,20 @@ Select = Callable[[str, Binds], list[Row]]
 #: Candidates per scan: 40 batches, 1 MB of RAM.
 SCAN_ROWS = 10_000
 
+#: Users and catalogs over their quota whose candidates are kept.
+MAX_LISTS = 16
+
 _SCAN = """
     SELECT last_access_ms, id, version_id FROM chunk
-    WHERE pinned = 0 AND (last_access_ms, id) > (?, ?)
+    WHERE pinned = 0 AND {whose} AND (last_access_ms, id) > (?, ?)
     ORDER BY last_access_ms, id LIMIT ?"""
+
+_WORKSPACE = "workspace_id = (SELECT id FROM workspace WHERE host = ?)"
+#: Whose chunks a list is of, by :attr:`Share.kind`.
+_WHOSE = {
+    "user": f"owner_id = (SELECT id FROM owner WHERE {_WORKSPACE} AND name = ?)",
+    "catalog": f"volume_id IN (SELECT id FROM volume WHERE {_WORKSPACE} AND catalog = ?)",
+}
 
 _CANDIDATE = "SELECT last_access_ms, pinned, name, length, disk_bytes FROM chunk WHERE id = ?"
 
@@ -41,10 +52,38 @@ class Chosen:
     victim: Victim
 
 
+class VictimLists:
+    """One list for all chunks, and one for each user or catalog that is over its quota."""
+
+    def __init__(self) -> None:
+        self._lists: dict[Share | None, VictimList] = {}
+
+    def forget(self) -> None:
+        """Scan again next time."""
+        self._lists.clear()
+
+    def note_use(self, last_access_ms: int) -> None:
+        """A row was written with this time of use."""
+        for each in self._lists.values():
+            each.note_use(last_access_ms)
+
+    def choose(
+        self, select: Select, query: VictimQuery, limit: int, protected: frozenset[int]
+    ) -> list[Chosen]:
+        """The next at most ``limit`` chunks that ``query`` is about, oldest first; none of the ``protected`` versions."""
+        chosen_list = self._lists.pop(query.share, None) or VictimList(query.share)
+        self._lists[query.share] = chosen_list
+        if len(self._lists) > MAX_LISTS:
+            del self._lists[next(iter(self._lists))]
+        return chosen_list.choose(select, query, limit, protected)
+
+
 class VictimList:
     """Candidates in the order in which they go; RAM of the writer thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share | None) -> None:
+        self._scan = _SCAN.format(whose="TRUE" if share is None else _WHOSE[share.kind])
+        self._whose = () if share is None else (share.host, share.name)
         self._candidates: list[_Candidate] = []
         self._horizon = _BEFORE_ALL
 
@@ -63,7 +102,7 @@ class VictimList:
     ) -> list[Chosen]:
         """The next at most ``limit`` chunks that ``query`` is about, oldest first; none of the ``protected`` versions."""
         older_ms = None if query.older_than is None else int(query.older_than * 1000)
-        wanted = query.free_bytes or 0
+        size, count = query.free_bytes or 0, query.free_chunks or 0
         chosen: list[Chosen] = []
         spared: list[_Candidate] = []
         position = 0
@@ -71,7 +110,7 @@ class VictimList:
             if position == len(self._candidates) and not self._extend(select):
                 break
             used, row_id, version_id = candidate = self._candidates[position]
-            if wanted <= 0 and (older_ms is None or used >= older_ms):
+            if size <= 0 and count <= 0 and (older_ms is None or used >= older_ms):
                 break
             position += 1
             if version_id in protected:
@@ -80,12 +119,13 @@ class VictimList:
             victim = _load_candidate(select, used, row_id)
             if victim is not None:
                 chosen.append(Chosen(row_id, victim))
-                wanted -= victim.disk_bytes
+                size -= victim.disk_bytes
+                count -= 1
         self._candidates[:position] = spared
         return chosen
 
     def _extend(self, select: Select) -> bool:
-        found = select(_SCAN, (*self._horizon, SCAN_ROWS))
+        found = select(self._scan, (*self._whose, *self._horizon, SCAN_ROWS))
         if not found:
             return False
         self._candidates.extend((used, row_id, version_id) for used, row_id, version_id in found)

@@ -20,6 +20,7 @@ from fuse4dbricks.errors import IndexUnavailable
 from fuse4dbricks.index.ops import Op, OpQueue, Reply
 from fuse4dbricks.index.records import Totals
 from fuse4dbricks.index.session import Session
+from fuse4dbricks.index.shares import Shares, load_shares
 from fuse4dbricks.index.store import Opened, Store
 from fuse4dbricks.index.touches import TouchLog
 from fuse4dbricks.index.writing import Writing
@@ -64,6 +65,11 @@ class Writer:
     def totals(self) -> Totals:
         """Of all chunks, as committed."""
         return self._writing.totals
+
+    @property
+    def shares(self) -> Shares | None:
+        """What each user and each catalog takes, as committed; None: not known (yet)."""
+        return self._writing.shares
 
     @property
     def is_healthy(self) -> bool:
@@ -142,6 +148,15 @@ class Writer:
         """Have the file of that epoch replaced, whatever its state."""
         self._writing.condemned = epoch
         self._queue.wake()
+
+    async def track_shares(self) -> None:
+        """Keep :attr:`shares` from now on.
+
+        Raises:
+            IndexUnavailable: they are not known yet, and will be with the next write.
+        """
+        self._writing.wants_shares = True
+        await self.run(load_shares)
 
     def wake(self) -> None:
         """There are many times of use to write."""

@@ -29,6 +29,7 @@ from fuse4dbricks.errors import CacheFolderError, IndexUnavailable
 from fuse4dbricks.index.ailments import Ailment, diagnose
 from fuse4dbricks.index.ops import Op, OpQueue, Reply
 from fuse4dbricks.index.records import Totals
+from fuse4dbricks.index.shares import Shares, load_shares
 from fuse4dbricks.index.store import Opened, Store
 from fuse4dbricks.index.touches import FLUSH_SECONDS, TouchLog, write_uses
 from fuse4dbricks.index.tree_writes import clear_gone_folder
@@ -52,10 +53,12 @@ class Writing:
         epoch: changes when the file was replaced.
         opened: the file, as last opened.
         totals: of all chunks, as committed.
+        shares: what each user and each catalog takes, as committed; None: not known.
         is_healthy: whether the last write worked.
         was_rebuilt: whether a damaged file was set aside.
         is_complete: whether the file knows all chunk files, as committed.
         suspicion: set by the loop: the epoch in which a reader met damage, and what it said.
+        wants_shares: set by the loop: to keep ``shares`` from now on.
         condemned: set by the loop: the epoch of a file that somebody wants replaced, sound or not.
     """
 
@@ -65,6 +68,8 @@ class Writing:
         self.epoch = 0
         self.opened: Opened
         self.totals = Totals(0, 0)
+        self.shares: Shares | None = None
+        self.wants_shares = False
         self.is_healthy = False
         self.was_rebuilt = False
         self.is_complete = False
@@ -134,10 +139,16 @@ class Writing:
         """Let the loop see the file as it is now."""
         self.opened = self._store.opened
         self.was_rebuilt = self._store.was_rebuilt
-        self.totals = self._store.session.totals
-        self.is_complete = self._store.session.is_complete
+        self._show_sums()
         self.is_healthy = True
         self.epoch = self._store.generation
+
+    def _show_sums(self) -> None:
+        session = self._store.session
+        self.totals = session.totals
+        self.is_complete = session.is_complete
+        if self.wants_shares:
+            self.shares = session.shares.get_snapshot()
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -149,6 +160,8 @@ class Writing:
         uses = self._touches.take() if wants_touches else {}
         if uses:
             batch = [Op(partial(write_uses, uses=uses), len(uses)), *batch]
+        if self.wants_shares and batch:
+            batch = [Op(load_shares, 0), *batch]
         if batch:
             self._report(self._commit(batch))
 
@@ -160,8 +173,7 @@ class Writing:
                 return [outcome for op in batch for outcome in self._commit([op])]
             self._get_over(error)
             return self._answer_otherwise(batch, f"not recorded: {error}")
-        self.totals = self._store.session.totals
-        self.is_complete = self._store.session.is_complete
+        self._show_sums()
         self._in_loop(partial(self._metrics.count, "index.commits"))
         return [(op, value, None) for op, value in zip(batch, values, strict=True)]
 

@@ -1,5 +1,6 @@
 """The index's chunk rows in a dict, with switches for what can go wrong, and a disk tier on top of real chunk files."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,18 @@ from fuse4dbricks.chunks import CacheFolder, ChunkStore
 from fuse4dbricks.concurrency.supervise import Supervisor, supervised
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import IndexUnavailable
-from fuse4dbricks.index.records import ChunkRow, Foundling, NewChunk, Selection, Totals, Victim, VictimQuery
+from fuse4dbricks.index.records import (
+    ChunkRow,
+    Foundling,
+    NewChunk,
+    Selection,
+    Share,
+    Totals,
+    Victim,
+    VictimQuery,
+)
 from fuse4dbricks.index.selecting import Batch
+from fuse4dbricks.index.shares import Shares
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.units import MIB
@@ -43,6 +54,7 @@ class DictRows:
     queries: list[VictimQuery] = field(default_factory=list)
     committing: trio.Event | None = None
     waiting: int = 0
+    tracks_shares: bool = False
     _ids: int = 0
 
     def load_span(
@@ -58,6 +70,10 @@ class DictRows:
         if self.is_busy:
             return None
         return {row.name for row, _ in self.rows.values()} & set(names)
+
+    async def list_names(self, shard: int) -> list[bytes]:
+        await trio.lowlevel.checkpoint()
+        return [row.name for row, _ in self.rows.values() if row.name[0] == shard]
 
     def touch(self, row_id: int) -> None:
         self.used[row_id] = self.clock.wall()
@@ -85,7 +101,9 @@ class DictRows:
         for key in sorted(self.rows, key=lambda key: self.used[self.rows[key][0].id]):
             row, new = self.rows[key]
             is_old = want.older_than is not None and self.used[row.id] < want.older_than
-            is_wanted = want.free_bytes is not None and freed < want.free_bytes
+            is_wanted = freed < (want.free_bytes or 0) or len(victims) < (want.free_chunks or 0)
+            if want.share is not None and want.share not in _shares_of(key[0], new.owner):
+                continue
             if (is_old or is_wanted) and key[:2] not in want.protected and len(victims) < limit:
                 del self.rows[key]
                 victims.append(Victim(row.name, row.length, new.disk_bytes or row.length))
@@ -121,6 +139,17 @@ class DictRows:
     def get_totals(self) -> Totals:
         return Totals(len(self.rows), sum(new.disk_bytes or 0 for _, new in self.rows.values()))
 
+    async def track_shares(self) -> None:
+        await self._commit()
+        self.tracks_shares = True
+
+    def get_shares(self) -> Shares | None:
+        sums = Counter[Share]()
+        for (path, _, _), (_, new) in self.rows.items():
+            for share in _shares_of(path, new.owner):
+                sums[share] += new.disk_bytes or 0
+        return sums if self.tracks_shares else None
+
     async def _commit(self) -> None:
         await trio.lowlevel.checkpoint()
         if self.committing is not None:
@@ -128,6 +157,11 @@ class DictRows:
             await self.committing.wait()
         if self.is_broken:
             raise IndexUnavailable("broken for the test")
+
+
+def _shares_of(path: RemotePath, owner: str) -> tuple[Share, Share]:
+    host = label().workspace
+    return Share("user", host, owner), Share("catalog", host, path.parts[0])
 
 
 @dataclass
@@ -170,13 +204,15 @@ class TierRig:
     done: list[int] = field(default_factory=list)
     progress: trio.Event = field(default_factory=trio.Event)
 
-    def offer(self, index: int, *, path: RemotePath = PATH, version: Version = FILE) -> bool:
+    def offer(
+        self, index: int, *, path: RemotePath = PATH, version: Version = FILE, owner: str = "42"
+    ) -> bool:
         def on_done() -> None:
             self.done.append(index)
             self.progress.set()
             self.progress = trio.Event()
 
-        return self.tier.publish(path, version, index, payload_of(index, version), "42", on_done)
+        return self.tier.publish(path, version, index, payload_of(index, version), owner, on_done)
 
     async def settle(self, offered: int) -> None:
         """Wait until so many offers are done with."""
@@ -184,10 +220,12 @@ class TierRig:
             while len(self.done) < offered:
                 await self.progress.wait()
 
-    async def store_chunks(self, *indexes: int, path: RemotePath = PATH, version: Version = FILE) -> None:
+    async def store_chunks(
+        self, *indexes: int, path: RemotePath = PATH, version: Version = FILE, owner: str = "42"
+    ) -> None:
         before = len(self.done)
         for number, index in enumerate(indexes, start=1):
-            assert self.offer(index, path=path, version=version)
+            assert self.offer(index, path=path, version=version, owner=owner)
             await self.settle(before + number)
 
     def known(self, *, path: RemotePath = PATH, version: Version = FILE) -> frozenset[int]:

@@ -15,6 +15,7 @@ from fuse4dbricks.cache.storing.eviction import Eviction, EvictionScene
 from fuse4dbricks.cache.storing.known import KnownChunks
 from fuse4dbricks.cache.storing.ports import ChunkIndex, Held, IndexPort
 from fuse4dbricks.cache.storing.publishing import AT_ONCE, Publisher, PublishingScene
+from fuse4dbricks.cache.storing.quotas import Quotas
 from fuse4dbricks.cache.storing.removal import Removals
 from fuse4dbricks.cache.storing.room import DiskLimits, Room
 from fuse4dbricks.cache.storing.stocktaking import Stocktaking
@@ -74,7 +75,8 @@ def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Tie
     writes = DiskCalls("write", threads=AT_ONCE, deadline=WRITE_DEADLINE, breaker=writing, metrics=metrics)
     deletions = DiskCalls("remove", threads=1, deadline=WRITE_DEADLINE, breaker=deleting, metrics=metrics)
     known = KnownChunks(rows, ties.chunk_size, ties.on_unfit)
-    room = Room(limits.max_bytes, lambda: rows.get_totals().bytes)
+    room = Room(limits.max_bytes, rows.get_totals, limits.max_files)
+    quotas = Quotas(limits, rows.get_shares, clock)
     removals = Removals(store, deletions)
     eviction = Eviction(
         EvictionScene(
@@ -82,6 +84,7 @@ def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Tie
             folder=folder,
             removals=removals,
             room=room,
+            quotas=quotas,
             limits=limits,
             calls=deletions,
             breaker=deleting,
@@ -99,6 +102,7 @@ def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Tie
             folder=folder,
             limits=limits,
             room=room,
+            quotas=quotas,
             eviction=eviction,
             removals=removals,
             known=known,

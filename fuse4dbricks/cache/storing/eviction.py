@@ -1,4 +1,4 @@
-"""Making room: by size, by the disk's free space, by age; in batches, oldest first.
+"""Making room: by quotas, by size, by the number of files, by the disk's free space, by age; in batches, oldest first.
 
 The difficulty: the limit has to hold while several writers are at work, so a writer that finds no room waits for a pass
 of this service, for a bounded time, and rather does not store than overshoot. When all that is left belongs to open
@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
 from fuse4dbricks.cache.storing.breaker import Breaker
 from fuse4dbricks.cache.storing.calls import DiskCalls
 from fuse4dbricks.cache.storing.ports import Held, VictimRows
+from fuse4dbricks.cache.storing.quotas import Quotas
 from fuse4dbricks.cache.storing.removal import Removals
 from fuse4dbricks.cache.storing.room import DiskLimits, Room
-from fuse4dbricks.chunks import CacheFolder, ChunkName
+from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkName
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.errors import CacheError, IndexUnavailable
-from fuse4dbricks.index.records import VictimQuery
+from fuse4dbricks.index.records import Victim, VictimQuery
 from fuse4dbricks.telemetry.metrics import Metrics
 
 logger = logging.getLogger("fuse4dbricks.cache")
@@ -63,6 +64,7 @@ class EvictionScene:
     folder: CacheFolder
     removals: Removals
     room: Room
+    quotas: Quotas
     limits: DiskLimits
     calls: DiskCalls
     breaker: Breaker
@@ -91,27 +93,32 @@ class Eviction:
 
     def stored_one(self) -> None:
         """A chunk was stored: have a pass soon if room gets short."""
-        if self._scene.room.is_short and not self._is_barren:
+        room = self._scene.room
+        if (room.is_short or room.is_crowded) and not self._is_barren:
             self._asked.set()
 
     def released(self) -> None:
         """An open file was closed: what was fruitless need not be so now."""
         self._barren_until = 0.0
+        self._scene.quotas.released()
 
-    async def make_room(self, size: int) -> bool:
-        """Wait until ``size`` bytes fit; False when they do not, or not soon."""
-        room = self._scene.room
-        if size > room.limit:
+    async def make_room(self, label: ChunkLabel, size: int) -> bool:
+        """Wait until a chunk that takes ``size`` bytes fits; False when it does not, or not soon."""
+        room, quotas = self._scene.room, self._scene.quotas
+        if size > room.limit or quotas.is_hopeless(label, size):
             return False
-        if not room.fits(size) and not self._is_barren:
-            with room.wanting(size), trio.move_on_after(PATIENCE):
+        if not self._fits(label, size) and not self._is_barren:
+            with room.wanting(size), quotas.wanting(label, size), trio.move_on_after(PATIENCE):
                 # A pass that was under way did not know of this writer yet.
                 for _ in range(2):
                     self.ask()
                     await self._pass_over.wait()
-                    if room.fits(size):
+                    if self._fits(label, size):
                         break
-        return room.fits(size)
+        return self._fits(label, size)
+
+    def _fits(self, label: ChunkLabel, size: int) -> bool:
+        return self._scene.room.fits(size) and self._scene.quotas.fits(label, size)
 
     async def run(self) -> None:
         """Look after the limits until cancelled."""
@@ -137,8 +144,11 @@ class Eviction:
         if not scene.breaker.is_due:
             return
         await self._look(scene.room)
+        await self._enforce_quotas()
         if scene.room.excess > 0:
             await self._replace("size", scene.room.excess)
+        if scene.room.excess_files > 0:
+            await self._replace("files", files=scene.room.excess_files)
         if scene.room.shortage > 0:
             slack = int(scene.rows.get_totals().bytes * SLACK)
             await self._replace("space", scene.room.shortage + slack)
@@ -154,9 +164,19 @@ class Eviction:
         free, total = await scene.calls.run(scene.folder.free_bytes)
         room.spare = free - scene.limits.get_margin(total) - room.reserved
 
-    async def _replace(self, reason: str, amount: int) -> None:
+    async def _enforce_quotas(self) -> None:
+        """The heaviest over quota gives way first, and nobody for anybody else."""
+        quotas, rows = self._scene.quotas, self._scene.rows
+        if not quotas.are_known:
+            await rows.track_shares()
+        while (heaviest := quotas.find_heaviest()) is not None:
+            share, excess = heaviest
+            if not await self._evict("quota", VictimQuery(free_bytes=excess, share=share)):
+                quotas.note_barren(share)
+
+    async def _replace(self, reason: str, amount: int = 0, files: int = 0) -> None:
         """Make room for new chunks; where that is fruitless, the next ones are not made to wait for it."""
-        if await self._evict(reason, amount) < amount:
+        if not await self._evict(reason, VictimQuery(free_bytes=amount, free_chunks=files)):
             self._barren_until = self._scene.clock.monotonic() + BARREN
         self._scene.on_space()
 
@@ -168,7 +188,7 @@ class Eviction:
         if now >= self._yield_at:
             self._yield_at = now + TICK
             step = int(scene.rows.get_totals().bytes * YIELD_STEP) or 1
-            await self._evict("space", min(-room.spare, step))
+            await self._evict("space", VictimQuery(free_bytes=min(-room.spare, step)))
         if room.spare >= 0:
             scene.on_space()
         else:
@@ -189,8 +209,8 @@ class Eviction:
         scene, max_age = self._scene, self._scene.limits.max_age_seconds
         if not max_age or not self._is_age_due():
             return
-        older_than = scene.clock.wall() - max_age
-        while await self._evict_batch("age", VictimQuery(older_than=older_than, protected=self._protected())):
+        query = VictimQuery(older_than=scene.clock.wall() - max_age)
+        while await self._evict_batch("age", query):
             pass
 
     def _is_age_due(self) -> bool:
@@ -205,30 +225,28 @@ class Eviction:
             return False
         return True
 
-    async def _evict(self, reason: str, amount: int) -> int:
-        """Free at least ``amount`` bytes, if there are so many; how many it were."""
-        freed = 0
-        while freed < amount:
-            query = VictimQuery(free_bytes=amount - freed, protected=self._protected())
-            batch = await self._evict_batch(reason, query)
-            if not batch:
-                break
-            freed += batch
-        return freed
+    async def _evict(self, reason: str, query: VictimQuery) -> bool:
+        """Free as many bytes and files as ``query`` wants; whether there were so many."""
+        size, files = query.free_bytes or 0, query.free_chunks or 0
+        while size > 0 or files > 0:
+            victims = await self._evict_batch(reason, replace(query, free_bytes=size, free_chunks=files))
+            if not victims:
+                return False
+            size -= sum(victim.disk_bytes for victim in victims)
+            files -= len(victims)
+        return True
 
-    async def _evict_batch(self, reason: str, query: VictimQuery) -> int:
-        victims = await self._scene.rows.take_victims(query, BATCH)
+    async def _evict_batch(self, reason: str, query: VictimQuery) -> list[Victim]:
+        protected = frozenset(self._scene.get_held())
+        victims = await self._scene.rows.take_victims(replace(query, protected=protected), BATCH)
         if not victims:
-            return 0
+            return []
         size = sum(victim.disk_bytes for victim in victims)
         self._scene.on_evicted()
         self._scene.metrics.add("disk.evicted", len(victims), reason=reason)
         self._scene.metrics.add("disk.evicted_bytes", size, reason=reason)
-        with self._scene.room.parting(size):
+        with self._scene.room.parting(size, len(victims)):
             if not await self._scene.removals.unlink([ChunkName(victim.name) for victim in victims]):
                 raise CacheError("their files cannot be deleted")
         self._scene.room.spare += size
-        return size
-
-    def _protected(self) -> frozenset[Held]:
-        return frozenset(self._scene.get_held())
+        return victims

@@ -15,6 +15,7 @@ from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import CacheError
 from fuse4dbricks.index.records import ChunkRow, Foundling, NewChunk, Selection, Totals, Victim, VictimQuery
 from fuse4dbricks.index.selecting import Batch
+from fuse4dbricks.index.shares import Shares
 from fuse4dbricks.paths import RemotePath
 
 
@@ -25,10 +26,6 @@ class ChunkRows(Protocol):
         self, path: RemotePath, version: Version, first: int, stop: int, /
     ) -> dict[int, ChunkRow] | None:
         """Rows of the chunks [first, stop) by index; None when they cannot be read now."""
-        ...
-
-    def load_names(self, names: Sequence[bytes], /) -> set[bytes] | None:
-        """Which of the chunk names have a row; None when that cannot be told now."""
         ...
 
     def touch(self, row_id: int, /) -> None:
@@ -43,6 +40,18 @@ class ChunkRows(Protocol):
         self, path: RemotePath, version: Version, indexes: Sequence[int] | None, /
     ) -> list[bytes]:
         """Delete rows (None: all of the version); committed on return. ``IndexUnavailable``."""
+        ...
+
+
+class NamedRows(Protocol):
+    """Rows by the names of their files."""
+
+    def load_names(self, names: Sequence[bytes], /) -> set[bytes] | None:
+        """Which of the chunk names have a row; None when that cannot be told now."""
+        ...
+
+    async def list_names(self, shard: int, /) -> list[bytes]:
+        """The chunk names in one shard that have a row. ``IndexUnavailable``."""
         ...
 
     async def adopt(self, found: Sequence[Foundling], /) -> list[bytes]:
@@ -72,9 +81,17 @@ class VictimRows(Protocol):
         """Of all chunks in the folder."""
         ...
 
+    async def track_shares(self) -> None:
+        """Have :meth:`get_shares` answer from now on. ``IndexUnavailable``."""
+        ...
 
-class ChunkIndex(ChunkRows, VictimRows, Protocol):
-    """Both."""
+    def get_shares(self) -> Shares | None:
+        """What each user and each catalog takes; None: not known."""
+        ...
+
+
+class ChunkIndex(ChunkRows, NamedRows, VictimRows, Protocol):
+    """All of them."""
 
 
 class IndexPort(Protocol):

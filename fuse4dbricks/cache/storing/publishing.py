@@ -23,6 +23,7 @@ from fuse4dbricks.cache.storing.calls import DiskCalls
 from fuse4dbricks.cache.storing.eviction import Eviction
 from fuse4dbricks.cache.storing.known import KnownChunks
 from fuse4dbricks.cache.storing.ports import ChunkRows, held_by, is_full
+from fuse4dbricks.cache.storing.quotas import Quotas
 from fuse4dbricks.cache.storing.removal import Removals
 from fuse4dbricks.cache.storing.room import DiskLimits, Room
 from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkName, ChunkStore
@@ -101,6 +102,7 @@ class PublishingScene:
     folder: CacheFolder
     limits: DiskLimits
     room: Room
+    quotas: Quotas
     eviction: Eviction
     removals: Removals
     known: KnownChunks
@@ -206,11 +208,11 @@ class Publisher:
             CacheError: the disk failed, or (``IndexUnavailable``) the index did.
         """
         scene = self._scene
-        if not await scene.eviction.make_room(job.disk_bytes):
+        if not await scene.eviction.make_room(job.label, job.disk_bytes):
             return "room"
         if not scene.index_breaker.allows():
             return "index"
-        with scene.room.reserving(job.disk_bytes):
+        with scene.room.reserving(job.disk_bytes), scene.quotas.reserving(job.label, job.disk_bytes):
             written = await scene.calls.run(partial(self._write, job, trio.lowlevel.current_trio_token()))
             scene.room.index = written.index_bytes
             scene.room.spare = min(scene.room.spare, written.spare)

@@ -1,11 +1,12 @@
-"""After a start, and after the loss of the index: every chunk file gets its row, or goes.
+"""After a start, and after the loss of the index: every chunk file gets its row, or goes, and so does a row without a file.
 
 The difficulty: files without a row take space that nobody counts and serve nobody. A kill leaves a few of them, a lost
 index leaves all of them, up to a million, and only listing them takes 5 to 11 s for 300,000. So it is done behind
 everyone's back, a shard at a time with pauses. A file that describes itself is recorded again, whichever workspace it is
 of; its payload is verified when it is first read, as always. What does not is removed, but only what certainly has no
 row: not when the index cannot tell, and not what is being written now. And as eviction deletes rows first and files
-later, a file may go just after it was seen to have no row; so it is looked at once more when it has got one.
+later, a file may go just after it was seen to have no row; so it is looked at once more when it has got one. A power cut leaves the opposite too, rows of files that never
+reached the disk: they would count against the limit until they are the oldest of all.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Tally:
         seen: chunk files.
         adopted: files that got a row.
         orphans: files that were removed, because they are no chunks of this format or not wanted.
+        lost: rows that were removed, because their files are not there.
         temporary: unfinished files that were removed.
         shards: parts of the folder that are done, of :data:`SHARDS`.
     """
@@ -59,6 +61,7 @@ class Tally:
     seen: int = 0
     adopted: int = 0
     orphans: int = 0
+    lost: int = 0
     temporary: int = 0
     shards: int = 0
 
@@ -111,7 +114,12 @@ class Sweep:
             return tally
 
     def _tell(self, tally: Tally) -> None:
-        counts = {"temporary": tally.temporary, "orphan": tally.orphans, "adopted": tally.adopted}
+        counts = {
+            "temporary": tally.temporary,
+            "orphan": tally.orphans,
+            "adopted": tally.adopted,
+            "lost": tally.lost,
+        }
         for kind, count in counts.items():
             self._scene.metrics.add("disk.swept", count, kind=kind)
         if tally.temporary or tally.orphans:
@@ -122,10 +130,15 @@ class Sweep:
             )
         if tally.adopted:
             logger.info("recorded again in the index: %d chunk files", tally.adopted)
+        if tally.lost:
+            logger.info("forgotten: %d chunks whose files are not there", tally.lost)
 
     async def _sweep_shard(self, shard: int, tally: Tally, pause: float) -> None:
         scene = self._scene
+        # Before the files: what is stored meanwhile then has both, and what is evicted meanwhile neither.
+        recorded = await scene.rows.list_names(shard)
         names = await scene.calls.run(partial(scene.files.list_shard, shard))
+        tally.lost += await self._drop_rows_without_file(set(recorded).difference(names))
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
             orphans = await self._find_orphans(batch)
@@ -155,7 +168,8 @@ class Sweep:
         unusable += [each.name for each in found if each not in adopted]
         if not await scene.removals.unlink(unusable):
             raise CacheError("files cannot be deleted")
-        gone = await self._drop_rows_without_file(adopted)
+        # Eviction may have taken a file just after it was seen to have no row.
+        gone = await self._drop_rows_without_file(each.name for each in adopted)
         for each in adopted:
             label = each.trailer.label
             scene.known.forget_chunk(label.path, label.version, label.chunk_index)
@@ -169,13 +183,18 @@ class Sweep:
             return False
         return label.workspace != scene.workspace or label.chunk_size == scene.chunk_size
 
-    async def _drop_rows_without_file(self, adopted: Iterable[FoundChunk]) -> int:
+    async def _drop_rows_without_file(self, suspects: Iterable[bytes]) -> int:
         scene = self._scene
-        names = [each.name for each in adopted]
-        # In line behind the removals that were under way when these were seen to have no row.
-        missing = await scene.calls.run(partial(scene.files.find_missing, names))
-        if missing:
-            await scene.rows.take_selected(Selection(names=frozenset(missing)))
+        names = [ChunkName(name) for name in suspects if not scene.is_publishing(ChunkName(name))]
+        if not names:
+            return 0
+        # Who wants to store one of them waits, or his row would go.
+        with scene.removals.claiming(names):
+            # In line behind the removals that were under way when these were seen.
+            missing = await scene.calls.run(partial(scene.files.find_missing, names))
+            if missing:
+                await scene.rows.take_selected(Selection(names=frozenset(missing)))
+                scene.known.clear()
         return len(missing)
 
 

@@ -130,7 +130,7 @@ class Upkeep:
         self._known.clear()
         self._metrics.add("disk.evicted", len(victims), reason="asked")
         self._metrics.add("disk.evicted_bytes", size, reason="asked")
-        with self._room.parting(size):
+        with self._room.parting(size, len(victims)):
             if not await self._removals.unlink([ChunkName(victim.name) for victim in victims]):
                 raise CacheError("chunk files cannot be deleted")
         return size

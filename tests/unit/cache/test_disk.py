@@ -492,6 +492,20 @@ async def test_leftovers_go_and_chunks_without_rows_get_them_if_they_are_sound(t
             assert await rig.load(index) == payload_of(index)
 
 
+async def test_rows_whose_files_never_reached_the_disk_are_forgotten(tmp_path: Path) -> None:
+    rows = DictRows(HandClock())
+    async with tier_rig(tmp_path / "cache", rows=rows) as rig:
+        await rig.store_chunks(*range(10))
+        for index in range(4):
+            file_of(rig, index).unlink()
+    async with tier_rig(tmp_path / "cache", rows=rows) as rig:
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        await until(lambda: rig.metrics.get("disk.swept", kind="lost") == 4)
+        assert rows.get_totals().chunks == 6
+        assert rig.known() == set(range(4, 10))
+        assert rig.metrics.get("disk.dropped") == 0
+
+
 async def test_a_chunk_being_stored_is_no_orphan(tmp_path: Path) -> None:
     async with tier_rig(tmp_path / "cache") as rig:
         rig.rows.committing = trio.Event()
