@@ -4,13 +4,16 @@ The difficulty: long bodies break. A reader has seen the first megabytes and wan
 stream that breaks goes on at the offset it reached, in a new reply that is checked like the first, against the ETag
 that the first one showed if it showed one. It ends when there is no progress, by attempts and by time; while bytes
 come it may go on for ever.
+
+Where there is a way past the workspace (``cloud.py``), a reply may come from there. What goes wrong with that one costs
+the reader nothing but the way back: the stream goes on with the Files API, and stays there.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import ProtocolViolation, RemoteError, VersionChanged
@@ -27,6 +30,18 @@ from fuse4dbricks.workspace.retry import Budget, Setback, persist
 _ACCEPT = frozenset({200, 206})
 
 
+class Detour(Protocol):
+    """Another way to the bytes of the same file."""
+
+    async def open(self, span: range, version: Version, ticket: Ticket, /) -> Reply | None:
+        """A reply that was checked, or None when there is none to be had this way."""
+        ...
+
+    def give_up(self, reason: str, /) -> None:
+        """A reply broke off or does not fit."""
+        ...
+
+
 class RangeStream:
     """Bytes ``[start, stop)`` in pieces, contiguous; an async context manager and its own iterator."""
 
@@ -40,8 +55,11 @@ class RangeStream:
         stop: int,
         version: Version,
         ticket: Ticket,
+        detour: Detour | None = None,
     ) -> None:
         self._caller = caller
+        self._detour = detour
+        self._came_by: Detour | None = None
         self._identity = identity
         self._token = token
         self._url_path = url_path
@@ -82,7 +100,11 @@ class RangeStream:
                 setback = failure
             await self._close()
             self._credit(self._budget)
-            await self._budget.back_off(setback)
+            if self._came_by is not None:
+                self._came_by.give_up(setback.reason)
+                self._came_by = self._detour = None
+            else:
+                await self._budget.back_off(setback)
         raise StopAsyncIteration
 
     async def _take(self, reply: Reply) -> bytes:
@@ -102,8 +124,16 @@ class RangeStream:
         return piece
 
     async def _reopen(self, budget: Budget) -> Reply:
+        if self._detour is not None:
+            self._reply = await self._detour.open(
+                range(self._offset, self._stop), self._version, self._ticket
+            )
+            if self._reply is not None:
+                self._came_by = self._detour
+                return self._reply
         async with self._identity.settling_denials(self._token):
             self._reply = await persist(budget, lambda: self._open_once(budget))
+        self._came_by = None
         return self._reply
 
     async def _open_once(self, budget: Budget) -> Reply:
