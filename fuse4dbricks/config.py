@@ -167,6 +167,18 @@ class MountConfig:
     pin_max_gb: float | None = _option(
         None, "Size limit of what is pinned in GiB (default: four fifths of --disk-cache-gb).", low=0, high=1_000_000
     )  # fmt: skip
+    disk_cache_max_files: int = _option(
+        0,
+        "Most chunk files in the disk cache, one for each MiB of a cached file or part of it; 0: any number.",
+        low=0,
+        high=1_000_000_000,
+    )
+    quota_user_gb: float = _option(
+        0.0, "What one user's reading may take of the disk cache in GiB; 0: all of it.", low=0, high=1_048_576
+    )
+    quota_catalog_gb: float = _option(
+        0.0, "What one catalog may take of the disk cache in GiB; 0: all of it.", low=0, high=1_048_576
+    )
     clear_cache: bool = _option(False, "Empty the disk cache before mounting.")
     ram_cache_mb: int = _option(512, "Size limit of the RAM cache in MiB.", low=16, high=1_048_576)
     chunk_size_kb: int = _option(
@@ -244,6 +256,16 @@ class MountConfig:
         """Size limit of what is pinned; less than that of the disk cache, so that there is room for the rest."""
         most = int(self.disk_bytes * PIN_SHARE)
         return most if self.pin_max_gb is None else min(int(self.pin_max_gb * GIB), self.disk_bytes)
+
+    @property
+    def quota_user_bytes(self) -> int:
+        """Quota of each user; 0: none."""
+        return int(self.quota_user_gb * GIB)
+
+    @property
+    def quota_catalog_bytes(self) -> int:
+        """Quota of each catalog; 0: none."""
+        return int(self.quota_catalog_gb * GIB)
 
     @property
     def ram_bytes(self) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fuse4dbricks.cache.quota_use import QuotaUse, compute_quotas
 from fuse4dbricks.chunks.looking import FolderSight, look_at
 from fuse4dbricks.index.report import FileUse, MountNote, Report, VolumeUse, load_report
 from fuse4dbricks.telemetry.metrics import parse_flat_name
@@ -37,7 +38,8 @@ class MountState(NamedTuple):
 
     Attributes:
         running: whether it is there now, as far as this process can see.
-        limits: those in force: disk_bytes, ram_bytes, max_age_seconds, min_free_fraction, chunk_size.
+        limits: those in force: disk_bytes, ram_bytes, max_age_seconds, min_free_fraction, chunk_size, max_files,
+            quota_user_bytes, quota_catalog_bytes; 0: none.
         ended_at: None while it runs, and when it was killed.
     """
 
@@ -189,6 +191,7 @@ class Statistics(NamedTuple):
         complete: false while a new index does not know of all chunk files yet: sizes and groups are too small.
         workspaces: hosts that it serves or has served.
         counted_since: Unix time of the first workspace's first mount with this index; None: there was none.
+        quotas: who has one and what he takes of it, fullest first; empty where no quota is set.
         groups: by dimension (:data:`DIMENSIONS`), largest first; ages youngest first.
         counters: everything that was counted, by name and labels; shown as it is, without a promise.
     """
@@ -206,6 +209,7 @@ class Statistics(NamedTuple):
     calls: Calls
     storing: Storing
     groups: dict[str, list[Group]]
+    quotas: list[QuotaUse]
     top_files: list[TopFile]
     counters: dict[str, int]
 
@@ -247,6 +251,7 @@ def compute(report: Report, sight: FolderSight, *, now: float) -> Statistics:
         calls=_calls(counted),
         storing=_storing(counted),
         groups=_groups(report, now),
+        quotas=compute_quotas(report, {} if mount is None else mount.limits),
         top_files=[_top_file(file, report) for file in report.files],
         counters=dict(sorted(report.counts.items())),
     )

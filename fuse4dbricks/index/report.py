@@ -77,6 +77,19 @@ class Use(NamedTuple):
     disk_bytes: int
 
 
+class ShareUse(NamedTuple):
+    """What one user or one catalog takes of the disk, but for pinned chunks: what a quota is held against.
+
+    Attributes:
+        kind: ``user`` or ``catalog``.
+    """
+
+    kind: str
+    workspace: str
+    name: str
+    disk_bytes: int
+
+
 class DayUse(NamedTuple):
     """Chunks by the day of their last use.
 
@@ -124,6 +137,7 @@ class Report(NamedTuple):
     files: tuple[FileUse, ...]
     pinned: Use
     is_complete: bool
+    shares: tuple[ShareUse, ...] = ()
 
 
 def load_report(file: Path, top: int) -> Report:
@@ -182,6 +196,7 @@ def _load(file: Path, top: int, *, is_still: bool) -> Report:
             files=tuple(FileUse(*row) for row in _rows(db, FILES, top)),
             pinned=Use(*_rows(db, _PINNED)[0]),
             is_complete=version < _INVENTORY_SINCE or bool(_rows(db, _INVENTORY)),
+            shares=tuple(ShareUse(*row) for row in _rows(db, _SHARES)),
         )
 
 
@@ -261,5 +276,12 @@ FILES = """
     SELECT coalesce(w.host, ''), f.path, f.size, f.chunks, f.cached_bytes
     FROM (SELECT * FROM file_version ORDER BY cached_bytes DESC LIMIT ?) f
     LEFT JOIN workspace w ON w.id = f.workspace_id"""
+_SHARES = """
+    SELECT 'user', w.host, o.name, sum(u.disk_bytes - u.pinned_bytes)
+    FROM usage u JOIN owner o ON o.id = u.owner_id JOIN workspace w ON w.id = o.workspace_id GROUP BY w.host, o.name
+    UNION ALL
+    SELECT 'catalog', w.host, v.catalog, sum(u.disk_bytes - u.pinned_bytes)
+    FROM usage u JOIN volume v ON v.id = u.volume_id JOIN workspace w ON w.id = v.workspace_id
+    GROUP BY w.host, v.catalog"""
 _INVENTORY = "SELECT 1 FROM inventory"
 _PINNED = "SELECT '', coalesce(sum(pinned_chunks), 0), coalesce(sum(pinned_bytes), 0) FROM usage"

@@ -101,7 +101,8 @@ def sections_of(statistics: Statistics, *, by: Sequence[str], top: int) -> list[
     """All tables: the fixed ones, then one for each dimension in ``by`` with its ``top`` rows."""
     fixed = [_size(statistics), _reads(statistics), _calls(statistics), _evictions(statistics)]
     grouped = [_grouped(dimension, statistics.groups[dimension], top) for dimension in by]
-    return [section for section in (*fixed, *grouped, _files(statistics)) if section.rows]
+    quotas = _quotas(statistics, top)
+    return [section for section in (*fixed, quotas, *grouped, _files(statistics)) if section.rows]
 
 
 def _size(statistics: Statistics) -> Section:
@@ -199,6 +200,21 @@ def _rest(left: Iterable[Group]) -> str:
     if not groups:
         return ""
     return f"and {len(groups):,} more with {format_bytes(sum(group.bytes for group in groups))}"
+
+
+def _quotas(statistics: Statistics, top: int) -> Section:
+    rows = tuple(
+        Row(
+            (
+                f"{use.kind} {printable(use.name)}" + (", over" if use.is_over else ""),
+                format_bytes(use.bytes),
+                format_bytes(use.limit_bytes),
+            ),
+            min(1.0, use.fraction),
+        )
+        for use in statistics.quotas[:top]
+    )
+    return Section("Quotas", ("whose", "takes", "may take"), rows, "pinned chunks do not count")
 
 
 def _files(statistics: Statistics) -> Section:
