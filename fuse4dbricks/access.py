@@ -3,12 +3,13 @@
 The difficulties, and who solves them here:
 
 * One cache serves many principals, so nothing in it may be shown on the strength of somebody else's rights. The
-  proof of a grant is a real Files-API answer to the principal's own token (:meth:`Access.note_proof`); the
+  proof of a grant is a real Files-API answer to the very token that asks (:mod:`~fuse4dbricks.cache.proofs`); the
   permissions API is not asked, because owners have no row there and groups are unsettled.
-* A proof ages. One younger than the TTL is good; past half of it a probe renews it in the background, so that a
-  warm reader never waits; past all of it the reader waits for the probe (:meth:`Access.require`).
-* Two tokens of one principal do not vouch for each other: a revoked token must stop working although the other
-  one keeps the grant alive. So each token carries a proof of its own, in the index too.
+* A proof ages, from the second at which its question was sent. One younger than the TTL is good; past half of it a
+  probe renews it in the background, so that a warm reader never waits; past all of it the reader waits for the probe
+  (:meth:`Access.require`). So nothing is shown for longer than the TTL after the service would have refused.
+* Catalogs and schemas are guarded likewise, or a list that was cached for minutes would show what is no more his to
+  see. Who reads a volume sees what it lies in, so in a walk they cost no question of their own.
 * An outage is not a denial. When the probe cannot be made, a proof within the offline grace still counts, and who
   has one waits a few seconds at most.
 * A 404 is neither: it proves nothing, or a deleted volume's cached files would be open to everybody.
@@ -17,18 +18,28 @@ The difficulties, and who solves them here:
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import trio
 
 from fuse4dbricks.auth.chain import TokenChain
 from fuse4dbricks.cache.connectivity import HOLD_SECONDS, Connectivity, is_outage
+from fuse4dbricks.cache.proofs import MAX_PROOFS, READ, SEE, Proofs, ProofShelf, Right
 from fuse4dbricks.cache.standings import Bounded, Standings
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.flights import Flights
 from fuse4dbricks.concurrency.supervise import Supervisor
-from fuse4dbricks.errors import InvalidToken, NoToken, PermissionDenied, ProtocolViolation, RemoteError
-from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.errors import (
+    InvalidToken,
+    NotFound,
+    NoToken,
+    PermissionDenied,
+    ProtocolViolation,
+    RemoteError,
+)
+from fuse4dbricks.paths import ROOT, RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Principal, Token, Viewer
 
@@ -42,9 +53,8 @@ PROBE_PATIENCE = 2.0
 #: How long past its TTL a proof counts while the workspace cannot be reached (design section 9).
 OFFLINE_GRACE_SECONDS = 8 * 3600.0
 
-#: Tokens and grants remembered at once. The oldest is forgotten, and proved again when it is needed.
+#: Tokens remembered at once. The oldest is forgotten, and asked about again when it is needed.
 MAX_TOKENS = 1024
-MAX_GRANTS = 65536
 
 
 class WhoAmI(Protocol):
@@ -63,22 +73,8 @@ class VolumeProbe(Protocol):
         ...
 
 
-class StoredProof(Protocol):
-    """A grant as the index remembers it, in wall time."""
-
-    @property
-    def proved_at(self) -> float:
-        """When the Files API said yes."""
-        ...
-
-    @property
-    def expires_at(self) -> float:
-        """When that stops being a proof."""
-        ...
-
-
-class GrantShelf(Protocol):
-    """Where proofs outlive the mount."""
+class SignInShelf(ProofShelf, Protocol):
+    """Where whose token it is outlives the mount, too."""
 
     def load_principal(self, fingerprint: bytes) -> Principal | None:
         """Whose token has this fingerprint."""
@@ -88,23 +84,8 @@ class GrantShelf(Protocol):
         """Remember it."""
         ...
 
-    def load_grant(self, principal_id: str, volume: RemotePath) -> StoredProof | None:
-        """The last proof, if the row is sound and the clock has not gone back before it."""
-        ...
 
-    def post_grant(
-        self, principal_id: str, volume: RemotePath, *, proved_at: float, expires_at: float
-    ) -> None:
-        """Remember a proof."""
-        ...
-
-    def post_revoked(self, principal_id: str, volume: RemotePath) -> None:
-        """The service said no: forget the proof."""
-        ...
-
-    def post_drop_principal(self, principal_id: str) -> None:
-        """Forget every proof of a principal."""
-        ...
+_Question = tuple[Token, Right, RemotePath]
 
 
 class Access:
@@ -116,7 +97,7 @@ class Access:
         tokens: TokenChain,
         identity: WhoAmI,
         probe: VolumeProbe,
-        shelf: GrantShelf | None,
+        shelf: SignInShelf | None,
         fingerprint_key: bytes,
         connectivity: Connectivity,
         supervisor: Supervisor,
@@ -137,13 +118,13 @@ class Access:
         self._ttl = ttl
         self._offline_grace = offline_grace
         self._principals: Bounded[Token, Principal] = Bounded(MAX_TOKENS)
-        self._signed_in: Standings[Token] = Standings(clock, max_proofs=MAX_TOKENS)
-        self._granted: Standings[tuple[str, RemotePath]] = Standings(clock, max_proofs=MAX_GRANTS)
-        self._stored_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_GRANTS)
-        self._renewed_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_GRANTS)
-        self._unheard_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_GRANTS)
+        self._refused: Standings[Token] = Standings(clock, max_proofs=MAX_TOKENS)
+        self._proofs = Proofs(shelf, fingerprint_key=fingerprint_key, clock=clock, ttl=ttl)
+        self._last_read: Bounded[tuple[Token, RemotePath], RemotePath] = Bounded(MAX_PROOFS)
+        self._renewed_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_PROOFS)
+        self._unheard_at: Bounded[_Question, float] = Bounded(MAX_PROOFS)
         self._whoami_flights: Flights[Token, Principal] = Flights("whoami", supervisor)
-        self._probe_flights: Flights[tuple[Token, RemotePath], None] = Flights("grant-probe", supervisor)
+        self._question_flights: Flights[_Question, None] = Flights("grant-probe", supervisor)
 
     # --- who asks --------------------------------------------------------------------------------
 
@@ -166,13 +147,17 @@ class Access:
         viewer = self.get_viewer(uid)
         if viewer is not None:
             return viewer
-        token = await self._tokens.resolve_token(uid)
-        try:
-            principal = await self._resolve_principal(uid, token)
-        except InvalidToken as error:
-            token = await self._other_token(uid, token, error)
-            principal = await self._resolve_principal(uid, token)
-        return Viewer(uid, principal, token)
+        offers = self._tokens.offers_to(uid)
+        token, refusal = await offers.fetch_next(), None
+        while token is not None:
+            try:
+                return Viewer(uid, await self._resolve_principal(uid, token), token)
+            except InvalidToken as error:
+                refusal = refusal or error
+            token = await offers.fetch_next()
+        if offers.outage is not None:
+            raise offers.outage  # whoever issues another one cannot be asked: that is no denial
+        raise refusal or NoToken(uid)
 
     async def has_valid_token(self, uid: int) -> bool:
         """Whether ``uid`` has a token that the service has not refused; an outage refuses nothing."""
@@ -184,22 +169,15 @@ class Access:
             logger.debug("uid %d: %s", uid, error)
         return True
 
-    async def _other_token(self, uid: int, rejected: Token, refusal: InvalidToken) -> Token:
-        """A token other than the refused one: each source may renew once."""
-        try:
-            return await self._tokens.resolve_token(uid, rejected=rejected)
-        except NoToken:
-            raise refusal from None
-
     async def _resolve_principal(self, uid: int, token: Token) -> Principal:
         principal = self._principals.get(token)
         if principal is not None:
             return principal
-        refusal = self._signed_in.get_refusal(token)
+        refusal = self._refused.get_refusal(token)
         if refusal is not None:
             raise refusal
         fingerprint = token.fingerprint(self._fingerprint_key)
-        if self._shelf is not None and not self._signed_in.was_refused(token):
+        if self._shelf is not None and not self._refused.was_refused(token):
             # Known from an earlier run: what it may read still needs a proof made with this very token.
             principal = self._shelf.load_principal(fingerprint)
         if principal is None:
@@ -211,6 +189,7 @@ class Access:
 
     async def _fetch_principal(self, token: Token) -> Principal:
         self._connectivity.raise_if_down()
+        asked_at = self.get_second()
         try:
             principal = await self._identity.fetch_principal(token)
         except RemoteError as error:
@@ -220,121 +199,172 @@ class Access:
                 self._refuse_token(token, error)
             raise
         self._connectivity.note_answer()
-        self._signed_in.prove(token)
+        self._refused.prove(token, self.get_second())
+        self._proofs.prove(token, SEE, ROOT, asked_at)
         self._metrics.count("auth.resolved", outcome="ok")
         return principal
 
-    # --- may he read this volume -----------------------------------------------------------------
+    # --- may he ----------------------------------------------------------------------------------
 
     def get_grant(self, viewer: Viewer, volume: RemotePath) -> bool:
-        """Whether both the viewer's token and his grant were proved within the TTL; renews past half of it."""
-        proved_at = self._load_proof(viewer, volume)
-        if proved_at is None:
-            return False
-        age = self._clock.monotonic() - proved_at
-        if age >= self._ttl:
-            return False
-        if age > self._ttl / 2:
+        """Whether it was proved within the TTL that he may read the volume; renews that past half of it."""
+        left = self.get_seconds_left(viewer, READ, volume)
+        if 0 < left < self._ttl / 2:
             self._renew_ahead(viewer, volume)
-        return True
+        return left > 0
 
-    async def require(self, viewer: Viewer, volume: RemotePath) -> None:
-        """Return when ``viewer`` may read ``volume``, after a probe if the last proof is too old.
+    def get_seconds_left(self, viewer: Viewer, right: Right, place: RemotePath) -> float:
+        """Seconds for which the last proof of a right still counts; 0 when there is none, or it is too old."""
+        proved_at = self._proofs.load(viewer.token, right, place)
+        return 0.0 if proved_at is None else max(0.0, proved_at + self._ttl - self._clock.monotonic())
+
+    async def require(
+        self,
+        viewer: Viewer,
+        place: RemotePath,
+        right: Right = READ,
+        ask: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        """Return when ``viewer`` has a right to a place, after asking if the last proof is too old.
+
+        Without ``ask`` the place is a volume, which is probed.
 
         Raises:
             PermissionDenied: the service said no, now or within the last few seconds.
             InvalidToken: the token is refused.
-            NotFound: there is no such volume, or its root is empty on a store that has no empty folders.
+            NotFound: there is no such place, or a volume's root is empty on a store that has no empty folders.
             RemoteError: the workspace cannot say, and no proof is within the offline grace.
         """
-        if self.get_grant(viewer, volume):
+        if right == READ:
+            if self.get_grant(viewer, place):
+                return
+        elif self.get_seconds_left(viewer, right, place):
             return
-        refusal = self._signed_in.get_refusal(viewer.token) or self._granted.get_refusal(
-            (viewer.principal.id, volume)
+        refusal = self._refused.get_refusal(viewer.token) or self._proofs.get_refusal(
+            viewer.token, right, place
         )
         if refusal is not None:
             raise refusal
-        if not self._is_within_grace(viewer, volume):
+        question = (viewer.token, right, place)
+        work = ask or partial(self._probe_volume, viewer, place)
+        if not self._is_within_grace(viewer, right, place):
             self._connectivity.raise_if_down()
-            await self._ask(viewer, volume)
+            await self._question_flights.join(question, partial(_done, work))
         elif self._connectivity.get_outage() is None:
-            await self._probe_in_passing(viewer, volume)
+            await self._ask_in_passing(question, partial(_done, work))
 
-    async def _ask(self, viewer: Viewer, volume: RemotePath) -> None:
-        await self._probe_flights.join((viewer.token, volume), lambda: self._prove(viewer, volume))
+    async def renew(self, viewer: Viewer, volume: RemotePath) -> None:
+        """Prove the grant anew, whatever its age; raises as :meth:`require` does, also for an outage."""
+        self._connectivity.raise_if_down()
+        await self._question_flights.join(
+            (viewer.token, READ, volume), partial(self._probe_volume, viewer, volume)
+        )
 
-    async def _probe_in_passing(self, viewer: Viewer, volume: RemotePath) -> None:
-        """Probe for who was let in before: he is not made to wait long for a workspace that does not answer.
+    async def renew_below(self, viewer: Viewer, place: RemotePath) -> bool:
+        """Prove anew that he may see a catalog or schema by the volume of it that he read last.
 
-        The probe goes on without him, and its answer counts when it comes.
+        One question instead of one at each level. False when there is none, or it is no more.
         """
-        key = (viewer.token, volume)
-        if self._clock.monotonic() - self._unheard_at.get(key, float("-inf")) < HOLD_SECONDS:
+        volume = self._last_read.get((viewer.token, place))
+        if volume is None:
+            return False
+        try:
+            await self.renew(viewer, volume)
+        except (NotFound, PermissionDenied):
+            self._last_read.pop((viewer.token, place), None)
+            return False
+        return True
+
+    async def _ask_in_passing(self, question: _Question, work: Callable[[], Awaitable[None]]) -> None:
+        """Ask for who was let in before: he is not made to wait long for a workspace that does not answer.
+
+        The question goes on without him, and its answer counts when it comes.
+        """
+        if self._clock.monotonic() - self._unheard_at.get(question, float("-inf")) < HOLD_SECONDS:
             return
-        if key not in self._probe_flights:
-            self._supervisor.start_soon("grant-renewal", self._renew, viewer, volume)
+        if question not in self._question_flights:
+            self._supervisor.start_soon("grant-renewal", self._ask_quietly, question, work)
         try:
             with trio.fail_after(PROBE_PATIENCE):
-                await self._ask(viewer, volume)
+                await self._question_flights.join(question, work)
         except trio.TooSlowError:
-            self._unheard_at.put(key, self._clock.monotonic())
+            self._unheard_at.put(question, self._clock.monotonic())
         except RemoteError as error:
             if not is_outage(error):
                 raise
-            self._unheard_at.put(key, self._clock.monotonic())
+            self._unheard_at.put(question, self._clock.monotonic())
 
-    async def _prove(self, viewer: Viewer, volume: RemotePath) -> None:
+    async def _probe_volume(self, viewer: Viewer, volume: RemotePath) -> None:
+        asked_at = self.get_second()
         try:
             await self._probe.probe_volume(viewer.token, volume)
         except RemoteError as error:
             self._metrics.count("access.probes", outcome=type(error).__name__)
-            self.note_error(viewer, volume, error)
+            self.note_error(viewer, volume, error, asked_at)
             raise
         self._metrics.count("access.probes", outcome="ok")
-        self.note_proof(viewer, volume)
+        self.note_proof(viewer, volume, asked_at)
 
     def _renew_ahead(self, viewer: Viewer, volume: RemotePath) -> None:
         """Start a probe in the background, unless one is under way or has just failed."""
         key, now = (viewer.token, volume), self._clock.monotonic()
         if now - self._renewed_at.get(key, float("-inf")) >= min(RENEWAL_PAUSE, self._ttl / 4):
             self._renewed_at.put(key, now)
-            self._supervisor.start_soon("grant-renewal", self._renew, viewer, volume)
+            question = (viewer.token, READ, volume)
+            work = partial(self._probe_volume, viewer, volume)
+            self._supervisor.start_soon("grant-renewal", self._ask_quietly, question, work)
 
-    async def _renew(self, viewer: Viewer, volume: RemotePath) -> None:
+    async def _ask_quietly(self, question: _Question, work: Callable[[], Awaitable[None]]) -> None:
         if self._connectivity.get_outage() is not None:
             return
         try:
-            await self._ask(viewer, volume)
+            await self._question_flights.join(question, work)
         except RemoteError as error:
-            logger.debug("renewing the grant on %s: %s", volume, error)
+            logger.debug("renewing the right to %s %s: %s", question[1], question[2], error)
 
-    def _is_within_grace(self, viewer: Viewer, volume: RemotePath) -> bool:
-        proved_at = self._load_proof(viewer, volume)
+    def _is_within_grace(self, viewer: Viewer, right: Right, place: RemotePath) -> bool:
+        """Whether he was let in recently enough for an outage.
+
+        What is known of catalogs and schemas is kept for each principal apart, so for those it is enough that his
+        token was good and nothing was said against the place.
+        """
+        if right == READ:
+            proved_at = self._proofs.load(viewer.token, READ, place)
+        elif self._proofs.was_refused(viewer.token, right, place):
+            return False
+        else:
+            proved_at = self._proofs.load(viewer.token, SEE, ROOT)
         return proved_at is not None and self._clock.monotonic() - proved_at < self._ttl + self._offline_grace
 
     # --- evidence --------------------------------------------------------------------------------
 
-    def note_answer(self, viewer: Viewer) -> None:
-        """The workspace accepted the viewer's token, on something that proves no grant."""
+    def get_second(self) -> float:
+        """Now, in monotonic seconds: to be taken before a question is sent, and given with its answer."""
+        return self._clock.monotonic()
+
+    def note_answer(self, viewer: Viewer, right: Right, place: RemotePath, asked_at: float) -> None:
+        """Unity Catalog told the viewer's own token of something outside volumes."""
         self._connectivity.note_answer()
-        self._signed_in.prove(viewer.token)
+        self._proofs.prove(viewer.token, right, place, asked_at)
 
-    def note_proof(self, viewer: Viewer, path: RemotePath) -> None:
+    def note_proof(self, viewer: Viewer, path: RemotePath, asked_at: float) -> None:
         """The Files API answered 200 or 206 to this viewer's own token on something in the volume."""
-        self.note_answer(viewer)
-        self._granted.prove((viewer.principal.id, path.volume))
-        self._store_proof(viewer, path.volume)
+        self._connectivity.note_answer()
+        volume = path.volume
+        self._proofs.prove_read(viewer.token, volume, asked_at)
+        for place in (volume.parent, volume.parent.parent):
+            self._last_read.put((viewer.token, place), volume)
 
-    def note_error(self, viewer: Viewer, path: RemotePath, error: RemoteError) -> None:
+    def note_error(
+        self, viewer: Viewer, path: RemotePath, error: RemoteError, asked_at: float | None = None
+    ) -> None:
         """A call of this viewer's failed: a refusal ends proofs at once, an outage only says so."""
         self._note_weather(error)
         if isinstance(error, InvalidToken):
             self._refuse_token(viewer.token, error)
-        elif isinstance(error, PermissionDenied) and path.in_volume:
-            self._granted.refuse((viewer.principal.id, path.volume), error)
-            self._stored_at.clear()
-            if self._shelf is not None:
-                self._shelf.post_revoked(viewer.principal.id, path.volume)
+        elif isinstance(error, PermissionDenied) and path.depth:
+            place = path.volume if path.in_volume else path
+            self._proofs.refuse(viewer.token, place, error, asked_at)
 
     def _note_weather(self, error: RemoteError) -> None:
         if is_outage(error):
@@ -343,54 +373,13 @@ class Access:
             self._connectivity.note_answer()
 
     def _refuse_token(self, token: Token, error: InvalidToken) -> None:
-        self._signed_in.refuse(token, error)
-        self._stored_at.clear()
+        self._refused.refuse(token, error)
+        self._proofs.refuse_token(token)
         principal = self._principals.pop(token, None)
-        if self._shelf is not None:
-            self._shelf.post_drop_principal(self._stored_name(token))
-        if principal is None:
-            return
-        self._granted.forget_proofs(lambda key: key[0] == principal.id)
-        if self._shelf is not None:
+        if principal is not None and self._shelf is not None:
             self._shelf.post_drop_principal(principal.id)
 
-    # --- proofs that outlive the mount -----------------------------------------------------------
 
-    def _stored_name(self, token: Token) -> str:
-        """The index keeps a token's own proof as that of a principal by this name; no real id has a space."""
-        return f"token {token.fingerprint(self._fingerprint_key).hex()}"
-
-    def _store_proof(self, viewer: Viewer, volume: RemotePath) -> None:
-        key, now = (viewer.token, volume), self._clock.monotonic()
-        # A walk is hundreds of answers: the index hears of a proof when it is news.
-        if self._shelf is None or now - self._stored_at.get(key, float("-inf")) <= self._ttl / 4:
-            return
-        self._stored_at.put(key, now)
-        wall = self._clock.wall()
-        for name in (viewer.principal.id, self._stored_name(viewer.token)):
-            self._shelf.post_grant(name, volume, proved_at=wall, expires_at=wall + self._ttl)
-
-    def _load_proof(self, viewer: Viewer, volume: RemotePath) -> float | None:
-        """When the older of the two was proved, the token and the grant; from an earlier run if need be."""
-        key = (viewer.principal.id, volume)
-        granted_at = self._granted.get_proof(key)
-        signed_in_at = self._signed_in.get_proof(viewer.token)
-        if granted_at is None and not self._granted.was_refused(key):
-            granted_at = self._load_stored(viewer.principal.id, volume)
-            if granted_at is not None:
-                self._granted.prove(key, granted_at)
-        if granted_at is None:
-            return None
-        if signed_in_at is None and not self._signed_in.was_refused(viewer.token):
-            signed_in_at = self._load_stored(self._stored_name(viewer.token), volume)
-            if signed_in_at is not None:
-                self._signed_in.prove(viewer.token, signed_in_at)
-        return None if signed_in_at is None else min(granted_at, signed_in_at)
-
-    def _load_stored(self, name: str, volume: RemotePath) -> float | None:
-        """The monotonic second of a proof in the index; void when the clock stands before it."""
-        stored = self._shelf.load_grant(name, volume) if self._shelf is not None else None
-        if stored is None:
-            return None
-        age = self._clock.wall() - stored.proved_at
-        return None if age < 0 else self._clock.monotonic() - age
+async def _done(work: Callable[[], Awaitable[object]]) -> None:
+    """The same, for its effect."""
+    await work()

@@ -1,4 +1,9 @@
-"""All token sources in the order of precedence, asked as one."""
+"""All token sources in the order of precedence, asked as one.
+
+The difficulty: any number of them may hold a token that the workspace refuses, and one that mints tokens may mint them
+for somebody who is no more. So each source gets two tries, with what it holds and with what it renews that to, and then
+it is the next one's turn.
+"""
 
 from __future__ import annotations
 
@@ -34,26 +39,22 @@ class TokenChain:
                 return None  # it comes first, and has not been asked
         return None
 
-    async def resolve_token(self, uid: int, *, rejected: Token | None = None) -> Token:
-        """The token to use for ``uid``, other than ``rejected``.
+    def offers_to(self, uid: int) -> Offers:
+        """Every token that ``uid`` might use, one after another, for as long as they are refused."""
+        return Offers(self._sources, self.identity_of(uid))
+
+    async def resolve_token(self, uid: int) -> Token:
+        """The token to use for ``uid``.
 
         Raises:
             NoToken: no source has one.
             RemoteError: no source has one, and one of them could not reach whoever issues its tokens.
         """
-        identity = self.identity_of(uid)
-        outage: RemoteError | None = None
-        for source in self._sources:
-            token = source.get_token(identity)
-            if token is None or token == rejected:
-                try:
-                    token = await source.fetch_token(identity, rejected=rejected)
-                except RemoteError as error:
-                    outage = outage or error
-                    continue
-            if token is not None:
-                return token
-        raise outage or NoToken(uid)
+        offers = self.offers_to(uid)
+        token = await offers.fetch_next()
+        if token is None:
+            raise offers.outage or NoToken(uid)
+        return token
 
     def get_source_name(self, uid: int, token: Token) -> str | None:
         """Which source holds this token for him."""
@@ -64,3 +65,38 @@ class TokenChain:
         """How each source stands for him, in order."""
         reports = (source.get_report(self.identity_of(uid)) for source in self._sources)
         return [report for report in reports if report is not None]
+
+
+class Offers:
+    """The tokens of one local user in order of precedence.
+
+    Attributes:
+        outage: the first failure to reach whoever issues a source's tokens.
+    """
+
+    def __init__(self, sources: Sequence[TokenSource], identity: int) -> None:
+        self.outage: RemoteError | None = None
+        self._identity = identity
+        self._left = iter(sources)
+        self._last: tuple[TokenSource, Token] | None = None
+
+    async def fetch_next(self) -> Token | None:
+        """The next one, the last having been refused; None when there are no more."""
+        if self._last is not None:
+            (source, refused), self._last = self._last, None
+            token = await self._fetch(source, refused)
+            if token is not None and token != refused:
+                return token
+        for source in self._left:
+            token = source.get_token(self._identity) or await self._fetch(source, None)
+            if token is not None:
+                self._last = (source, token)
+                return token
+        return None
+
+    async def _fetch(self, source: TokenSource, refused: Token | None) -> Token | None:
+        try:
+            return await source.fetch_token(self._identity, rejected=refused)
+        except RemoteError as error:
+            self.outage = self.outage or error
+            return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeVar
 
+from fuse4dbricks.cache.proofs import LIST, READ, SEE, Right
 from fuse4dbricks.entry import Entry, Kind, Version
 from fuse4dbricks.errors import NotFound, RemoteError
 from fuse4dbricks.paths import RemotePath
@@ -60,17 +61,23 @@ class FolderApi(Protocol):
 
 
 class Witness(Protocol):
-    """Keeps the evidence."""
+    """Keeps the evidence; an answer is as old as its question."""
 
-    def note_answer(self, viewer: Viewer) -> None:
-        """The workspace accepted the viewer's token."""
+    def get_second(self) -> float:
+        """When a question goes out."""
         ...
 
-    def note_proof(self, viewer: Viewer, path: RemotePath) -> None:
+    def note_answer(self, viewer: Viewer, right: Right, place: RemotePath, asked_at: float) -> None:
+        """Unity Catalog told the viewer of ``place``."""
+        ...
+
+    def note_proof(self, viewer: Viewer, path: RemotePath, asked_at: float) -> None:
         """The Files API let the viewer read something in the volume of ``path``."""
         ...
 
-    def note_error(self, viewer: Viewer, path: RemotePath, error: RemoteError) -> None:
+    def note_error(
+        self, viewer: Viewer, path: RemotePath, error: RemoteError, asked_at: float | None = None
+    ) -> None:
         """It did not, or nothing was heard."""
         ...
 
@@ -93,17 +100,16 @@ class TreeFetcher:
                 one, so its existence is Unity Catalog's word; databricks-api 1.2).
         """
         if not path.in_volume:
-            children = await self._ask(viewer, path, self._catalog.fetch_children(viewer.token, path))
+            children = await self._ask(viewer, path, self._catalog.fetch_children(viewer.token, path), LIST)
             return children, None
+        asked_at = self._witness.get_second()
         try:
-            page = await self._ask(
-                viewer, path, self._folders.fetch_page(viewer.token, path, page_token), proves=True
-            )
+            page = await self._ask(viewer, path, self._folders.fetch_page(viewer.token, path, page_token))
         except NotFound:
             if path != path.volume or page_token is not None:
                 raise
-            await self._ask(viewer, path, self._catalog.fetch_securable(viewer.token, path))
-            self._witness.note_proof(viewer, path)
+            await self._ask(viewer, path, self._catalog.fetch_securable(viewer.token, path), SEE)
+            self._witness.note_proof(viewer, path, asked_at)
             return (), None
         return page.entries, page.next_token
 
@@ -114,7 +120,7 @@ class TreeFetcher:
             NotFound: neither a file nor a folder.
         """
         if path.boundary_kind is not None:
-            return await self._ask(viewer, path, self._catalog.fetch_securable(viewer.token, path))
+            return await self._ask(viewer, path, self._catalog.fetch_securable(viewer.token, path), SEE)
         first, second = self._fetch_file, self._fetch_directory
         if expected is Kind.DIRECTORY:
             first, second = second, first
@@ -124,23 +130,30 @@ class TreeFetcher:
             return await second(viewer, path)
 
     async def _fetch_file(self, viewer: Viewer, path: RemotePath) -> Entry:
-        version = await self._ask(viewer, path, self._folders.fetch_version(viewer.token, path), proves=True)
+        version = await self._ask(viewer, path, self._folders.fetch_version(viewer.token, path))
         return Entry(path.name, Kind.FILE, version)
 
     async def _fetch_directory(self, viewer: Viewer, path: RemotePath) -> Entry:
-        if not await self._ask(viewer, path, self._folders.fetch_directory_exists(viewer.token, path)):
+        asked_at = self._witness.get_second()
+        try:
+            exists = await self._folders.fetch_directory_exists(viewer.token, path)
+        except RemoteError as error:
+            self._witness.note_error(viewer, path, error, asked_at)
+            raise
+        if not exists:  # a 404, which proves nothing
             raise NotFound(f"no {path}", status=404)
-        self._witness.note_proof(viewer, path)
+        self._witness.note_proof(viewer, path, asked_at)
         return Entry(path.name, Kind.DIRECTORY)
 
-    async def _ask(self, viewer: Viewer, path: RemotePath, call: Awaitable[T], *, proves: bool = False) -> T:
+    async def _ask(self, viewer: Viewer, path: RemotePath, call: Awaitable[T], right: Right = READ) -> T:
+        asked_at = self._witness.get_second()
         try:
             answer = await call
         except RemoteError as error:
-            self._witness.note_error(viewer, path, error)
+            self._witness.note_error(viewer, path, error, asked_at)
             raise
-        if proves:
-            self._witness.note_proof(viewer, path)
+        if right == READ:
+            self._witness.note_proof(viewer, path, asked_at)
         else:
-            self._witness.note_answer(viewer)
+            self._witness.note_answer(viewer, right, path, asked_at)
         return answer

@@ -108,6 +108,17 @@ class MetadataCache:
             raise NotFound(f"no {path}")
         return known
 
+    async def refetch_entry(self, viewer: Viewer, path: RemotePath) -> Known:
+        """What is at ``path`` now, whatever is known of it; what is not there is remembered as such.
+
+        Raises:
+            RemoteError: the workspace refused or could not say.
+        """
+        known = self.load_entry(viewer, path)
+        return await self._entry_flights.join(
+            (viewer.token, path), lambda: self._fetch_alone(viewer, path, known)
+        )
+
     async def _resolve_stale(self, viewer: Viewer, path: RemotePath, known: Known | None) -> Known:
         stored = self._load(viewer, path) if known is None else None
         if stored is not None and self._freshness.is_fresh(stored):

@@ -1,8 +1,8 @@
-"""The kernel's page cache of a mount.
+"""What the kernel keeps of a mount: pages, attributes, names.
 
 The difficulty: the kernel drops a page only when it has its lock, and a page that is being read is locked until we
-answer. Called in the event loop, dropping would wait for an answer that the loop then cannot give; so it is done in
-threads, and the end of the mount waits for them before it frees what they use.
+answer; a name, only when nobody is looking something up in its folder. Called in the event loop, dropping would wait for
+an answer that the loop then cannot give; so it is done in threads, never by a handler, and the end of the mount waits for them before it frees what they use.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 
 import pyfuse3
 import trio
-from pyfuse3 import InodeT
+from pyfuse3 import FileNameT, InodeT
 
 logger = logging.getLogger("fuse4dbricks.fuse")
 
@@ -22,7 +22,7 @@ END_SECONDS = 2.0
 
 
 class KernelPages:
-    """Drops pages and attributes of inodes. Satisfies ``vfs.recalls.PageCache``."""
+    """Drops them. Satisfies ``vfs.recalls.KernelCache``."""
 
     def __init__(self) -> None:
         self._threads = trio.CapacityLimiter(MAX_DROPS)
@@ -39,6 +39,20 @@ class KernelPages:
             pyfuse3.invalidate_inode(InodeT(ino))
         except OSError as error:  # ENOENT: the kernel has forgotten the inode as a whole
             logger.debug("inode %d: %s", ino, error)
+
+    async def drop_name(self, parent_ino: int, name: bytes) -> None:
+        """Return when the kernel has forgotten where the name leads."""
+        await trio.to_thread.run_sync(
+            self._invalidate_name, parent_ino, name, abandon_on_cancel=True, limiter=self._threads
+        )
+
+    def _invalidate_name(self, parent_ino: int, name: bytes) -> None:
+        if self._is_closed:
+            return
+        try:
+            pyfuse3.invalidate_entry(InodeT(parent_ino), FileNameT(name))
+        except OSError as error:  # ENOENT: the kernel has forgotten it
+            logger.debug("a name in inode %d: %s", parent_ino, error)
 
     async def aclose(self) -> None:
         """Start no more, and give those under way a moment."""

@@ -84,16 +84,16 @@ class Filesystem:
     ) -> None:
         self.inodes = InodeTable(look.root)
         self.handles = HandleTable()
-        self.recalls = Recalls(self.handles, self._check_holder)
         self._access = access
         self._metadata = metadata
         self._content = content
         self._gate = Gate(access, metadata, connectivity, is_shared=look.is_shared)
+        self.recalls = Recalls(self.handles, self.inodes, self._gate)
         self._look = look
         self._xattrs = ExtendedAttributes(metadata, holdings, is_listed=look.lists_xattrs)
         self.control = ControlTree(look, desk)
         self._folders = FolderReader(
-            metadata, self.inodes, look.visibility, self._attributes, self.control.get_attributes
+            metadata, self.inodes, look.visibility, self._gate, self._attributes, self.control.get_attributes
         )
 
     # --- names and attributes --------------------------------------------------------------------
@@ -116,6 +116,8 @@ class Filesystem:
         if not self._look.visibility.shows(path):
             raise NotFound(f"{path} is not shown by this mount")
         viewer = await self._gate.resolve_viewer(uid)
+        if not self._look.is_shared:
+            self.recalls.note_user(uid, viewer.token)
         try:
             known = await self._gate.resolve_entry(viewer, path)
         except NotFound:
@@ -123,14 +125,18 @@ class Filesystem:
         assert known.entry is not None  # resolve raises NotFound instead
         node = self.inodes.find(parent, known.entry)
         node.lookups += 1
-        return self._attributes(node, self._metadata.freshness_left(known))
+        left = self._metadata.freshness_left(known)
+        return self._attributes(node, self._gate.get_kernel_seconds(viewer, node.path, left))
 
     def _absent(self, viewer: Viewer, path: RemotePath) -> Attributes:
         """A negative dentry where the kernel may keep one: it would serve every local user alike."""
         known = None if self._look.is_shared else self._metadata.get_entry(viewer, path)
         if known is None or known.entry is not None:
             raise NotFound(f"no {path}")
-        return Attributes(0, entry_timeout=self._metadata.freshness_left(known))
+        left = self._metadata.freshness_left(known)
+        if path.in_volume:
+            left = self._gate.get_listed_seconds(viewer, path.parent, left)
+        return Attributes(0, entry_timeout=left)
 
     def forget(self, references: Iterable[tuple[int, int]]) -> None:
         """The kernel drops references: (inode number, how many)."""
@@ -153,7 +159,7 @@ class Filesystem:
             known = await self._metadata.resolve_entry(viewer, path)
         is_current = known is not None and known.entry is not None and known.entry.version == node.version
         left = self._metadata.freshness_left(known) if known is not None and is_current else 0.0
-        return self._attributes(node, left)
+        return self._attributes(node, self._gate.get_kernel_seconds(viewer, path, left))
 
     @renewed
     async def check_access(self, uid: int, ino: int, mode: int) -> None:
@@ -232,8 +238,9 @@ class Filesystem:
             return
         viewer = await self._gate.resolve_viewer(handle.uid)
         await self._gate.admit(viewer, handle.node.path)
-        if start == 0 and not self._metadata.listings.is_fresh(handle.listing):
-            handle.listing = await self._metadata.listings.open(viewer, handle.node.path)
+        path = handle.node.path
+        if start == 0 and not (path.in_volume and self._metadata.listings.is_fresh(handle.listing)):
+            handle.listing = await self._gate.open_listing(viewer, path)
         await self._folders.report(viewer, handle, start, reply)
 
     def releasedir(self, number: int) -> None:
@@ -304,6 +311,9 @@ class Filesystem:
         except RemoteError as error:
             self._access.note_error(viewer, handle.path, error)
             raise
+        if ready is None:
+            # He may have waited for somebody else's bytes, and lost the right to them meanwhile.
+            await self._gate.check_holder(handle.uid, handle.path)
         self.recalls.note_read(handle.node)
         return found
 
@@ -316,6 +326,7 @@ class Filesystem:
         handle = self.handles.get(number)
         if isinstance(handle, WritingHandle):
             handle.flush()
+            self.recalls.look_now()
 
     def release(self, number: int) -> None:
         """The last descriptor of the handle is closed."""
@@ -336,11 +347,6 @@ class Filesystem:
         """Who opened the file or folder of a handle."""
         handle = self.handles.get(number)
         return handle.uid if isinstance(handle, OpenFile | OpenFolder) else None
-
-    @renewed
-    async def _check_holder(self, uid: int, path: RemotePath) -> None:
-        """Return when ``uid`` may be shown what is at ``path``."""
-        await self._gate.admit(await self._gate.resolve_viewer(uid), path)
 
     def _folder(self, ino: int) -> Node:
         if self.control.is_control(ino):

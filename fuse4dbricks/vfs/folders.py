@@ -16,6 +16,7 @@ from fuse4dbricks.entry import Entry, Kind
 from fuse4dbricks.errors import NotFound, RemoteError
 from fuse4dbricks.tokens import Viewer
 from fuse4dbricks.vfs.attributes import Attributes
+from fuse4dbricks.vfs.gate import Gate
 from fuse4dbricks.vfs.handles import OpenFolder
 from fuse4dbricks.vfs.inodes import InodeTable, Node
 from fuse4dbricks.visibility import Visibility
@@ -62,12 +63,14 @@ class FolderReader:
         metadata: MetadataCache,
         inodes: InodeTable,
         visibility: Visibility,
+        gate: Gate,
         attributes_of: Callable[[Node, float], Attributes],
         control_attributes_of: Callable[[int], Attributes],
     ) -> None:
         self._metadata = metadata
         self._inodes = inodes
         self._visibility = visibility
+        self._gate = gate
         self._attributes_of = attributes_of
         self._control_attributes_of = control_attributes_of
 
@@ -106,8 +109,10 @@ class FolderReader:
         assert listing is not None
         position = max(0, start - first_place)
         while True:
+            fresh = self._metadata.listings.get_freshness_left(listing)
+            listed_left = self._gate.get_listed_seconds(viewer, parent.path, fresh)
             while position < len(listing.entries):
-                entry, left = listing.entries[position], self._metadata.listings.get_freshness_left(listing)
+                entry, left = listing.entries[position], listed_left
                 position += 1
                 if not self._is_shown(handle, parent, entry.name):
                     continue
@@ -137,12 +142,13 @@ class FolderReader:
 
     async def _resolve(self, viewer: Viewer, parent: Node, entry: Entry) -> tuple[Entry, float] | None:
         """A doubtful entry as it is now, and for how long; None when it was deleted since it was listed."""
+        path = parent.path.child(entry.name)
         try:
-            known = await self._metadata.resolve_entry(viewer, parent.path.child(entry.name))
+            known = await self._metadata.resolve_entry(viewer, path)
         except NotFound:
             return None
         assert known.entry is not None  # resolve raises NotFound instead
-        return known.entry, self._metadata.freshness_left(known)
+        return known.entry, self._gate.get_kernel_seconds(viewer, path, self._metadata.freshness_left(known))
 
     def _fixed(self, handle: OpenFolder) -> list[tuple[str, Attributes]]:
         if handle.node is None:

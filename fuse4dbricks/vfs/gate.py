@@ -7,19 +7,25 @@ one place, and what is cached is only ever had through it, with two rules:
 * What is cached needs a proof first. What is not is fetched straight away with the user's own token, and the answer
   is the proof: that is why a cold ``ls`` of a folder costs one call and not two.
 * Absence is told like presence: who may not read a volume does not learn what is not in it.
+* Catalogs, schemas and lists of them are kept for minutes, for each principal apart; that he may still see them is
+  proved anew within the permission TTL like everything else, by what he reads below or by one question.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 from fuse4dbricks.access import Access
-from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.cache.connectivity import HOLD_SECONDS, Connectivity
 from fuse4dbricks.cache.freshness import Known
 from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.cache.metadata import MetadataCache
+from fuse4dbricks.cache.proofs import LIST, READ, SEE
 from fuse4dbricks.entry import Kind
 from fuse4dbricks.errors import InvalidToken, NotFound, NoToken
 from fuse4dbricks.paths import RemotePath
-from fuse4dbricks.tokens import Viewer
+from fuse4dbricks.tokens import Token, Viewer
+from fuse4dbricks.vfs.renewed import renewed
 
 
 class Gate:
@@ -68,11 +74,14 @@ class Gate:
         """Return when the viewer may be shown what is cached at ``path``.
 
         Raises:
+            NotFound: it is a catalog, schema or volume that is no more, for him.
             PermissionDenied: the workspace does not let him read the volume.
             RemoteError: it cannot say, and he was not let in before.
         """
-        guarded = path.in_volume and (path.boundary_kind is None or self._is_shared)
-        if guarded and not self._access.get_grant(viewer, path.volume):
+        if not self._is_guarded_by_grant(path):
+            if not self._is_seen(viewer, path):
+                await self._access.require(viewer, path, SEE, partial(self._ask_for, viewer, path))
+        elif not self._access.get_grant(viewer, path.volume):
             await self._require(viewer, path.volume)
 
     async def resolve_entry(self, viewer: Viewer, path: RemotePath) -> Known:
@@ -83,8 +92,8 @@ class Gate:
             PermissionDenied: he may not know.
             RemoteError: the workspace cannot say.
         """
-        if not path.in_volume:
-            return await self._metadata.resolve_entry(viewer, path)
+        if not self._is_guarded_by_grant(path):
+            return await self._resolve_boundary(viewer, path)
         if path.boundary_kind is Kind.VOLUME:
             known = await self._metadata.resolve_entry(viewer, path)
             await self.admit(viewer, path)
@@ -104,13 +113,34 @@ class Gate:
 
     async def open_listing(self, viewer: Viewer, path: RemotePath) -> Listing:
         """What is in the folder at ``path``, for somebody who may know; raises as :meth:`resolve_entry` does."""
-        if not path.in_volume or self._access.get_grant(viewer, path.volume):
-            return await self._metadata.listings.open(viewer, path)
-        if self._metadata.listings.has_seen(viewer, path):
+        listings = self._metadata.listings
+        if not path.in_volume:
+            if not self._access.get_seconds_left(viewer, LIST, path) and listings.has_seen(viewer, path):
+                await self._access.require(viewer, path, LIST, partial(listings.refetch, viewer, path))
+            return await listings.open(viewer, path)
+        if self._access.get_grant(viewer, path.volume):
+            return await listings.open(viewer, path)
+        if listings.has_seen(viewer, path):
             await self._require(viewer, path.volume)
-        listing = await self._metadata.listings.open(viewer, path)
+        listing = await listings.open(viewer, path)
         await self._require(viewer, path.volume)
         return listing
+
+    def get_kernel_seconds(self, viewer: Viewer, path: RemotePath, fresh: float) -> float:
+        """Seconds for which the kernel may answer for us: while what is at ``path`` is ``fresh``, and he may know it."""
+        if self._is_guarded_by_grant(path):
+            left = self._access.get_seconds_left(viewer, READ, path.volume)
+        else:
+            left = self._access.get_seconds_left(viewer, SEE, path)
+            if not left and self._is_listed(viewer, path):
+                left = self._access.get_seconds_left(viewer, LIST, path.parent)
+        return min(fresh, left or self._get_hold())
+
+    def get_listed_seconds(self, viewer: Viewer, folder: RemotePath, fresh: float) -> float:
+        """The same for everything that a listing of ``folder`` shows."""
+        right, place = (READ, folder.volume) if folder.in_volume else (LIST, folder)
+        left = self._access.get_seconds_left(viewer, right, place)
+        return min(fresh, left or self._get_hold())
 
     async def resolve_reading_viewer(self, uid: int, path: RemotePath) -> Viewer:
         """In whose name bytes are fetched for a handle; fails at once while the workspace is out of reach."""
@@ -118,6 +148,65 @@ class Gate:
         viewer = await self.resolve_viewer(uid)
         await self.admit(viewer, path)
         return viewer
+
+    # --- for those who hold something ------------------------------------------------------------
+
+    def get_holder_seconds(self, uid: int, path: RemotePath) -> float:
+        """Seconds for which ``uid`` may be shown what is at ``path`` in a volume without asking anew."""
+        viewer = self._access.get_viewer(uid)
+        return 0.0 if viewer is None else self._access.get_seconds_left(viewer, READ, path.volume)
+
+    @renewed
+    async def check_holder(self, uid: int, path: RemotePath) -> None:
+        """Return when ``uid`` may be shown what is at ``path``; raises as :meth:`admit` does."""
+        await self.admit(await self.resolve_viewer(uid), path)
+
+    @renewed
+    async def renew_holder(self, uid: int, path: RemotePath) -> None:
+        """The same, but asked now, whatever was proved before; an outage raises."""
+        await self._access.renew(await self.resolve_viewer(uid), path.volume)
+
+    def get_identity(self, uid: int) -> Token | None:
+        """The token that ``uid`` uses, if it is known to be good."""
+        viewer = self._access.get_viewer(uid)
+        return None if viewer is None else viewer.token
+
+    def _get_hold(self) -> float:
+        """How long the kernel may keep what is served because of an outage."""
+        return 0.0 if self._connectivity.get_outage() is None else HOLD_SECONDS
+
+    # --- catalogs, schemas, volumes --------------------------------------------------------------
+
+    def _is_guarded_by_grant(self, path: RemotePath) -> bool:
+        return path.in_volume and (path.boundary_kind is None or self._is_shared)
+
+    async def _resolve_boundary(self, viewer: Viewer, path: RemotePath) -> Known:
+        if not self._is_seen(viewer, path):
+            known = self._metadata.load_entry(viewer, path)
+            # What is not known is asked for in his name, so it needs no proof first.
+            if known is not None and known.entry is not None:
+                await self.admit(viewer, path)
+        return await self._metadata.resolve_entry(viewer, path)
+
+    def _is_seen(self, viewer: Viewer, path: RemotePath) -> bool:
+        return self._access.get_seconds_left(viewer, SEE, path) > 0 or (
+            self._is_listed(viewer, path) and self._access.get_seconds_left(viewer, LIST, path.parent) > 0
+        )
+
+    def _is_listed(self, viewer: Viewer, path: RemotePath) -> bool:
+        if path.depth == 0:
+            return False
+        listing = self._metadata.listings.get(viewer.principal.id, path.parent)
+        return listing is not None and listing.get(path.name) is not None
+
+    async def _ask_for(self, viewer: Viewer, path: RemotePath) -> None:
+        """One question, the answer to which proves that he may see a catalog, schema or volume."""
+        if path.depth == 0:
+            await self._metadata.listings.refetch(viewer, path)
+        elif not await self._access.renew_below(viewer, path):
+            known = await self._metadata.refetch_entry(viewer, path)
+            if known.entry is None:
+                raise NotFound(f"no {path}")
 
     async def _require(self, viewer: Viewer, volume: RemotePath) -> None:
         try:

@@ -27,16 +27,20 @@ from tests.support.kernel import Kernel
 
 
 class FakePages:
-    """The kernel's page cache; satisfies PageCache. ``stuck`` inodes wait for ever, as for the lock of a page."""
+    """What the kernel keeps; satisfies KernelCache. ``stuck`` inodes wait for ever, as for the lock of a page."""
 
     def __init__(self) -> None:
         self.dropped: list[int] = []
+        self.dropped_names: list[bytes] = []
         self.stuck: set[int] = set()
 
     async def drop(self, ino: int) -> None:
         if ino in self.stuck:
             await trio.sleep_forever()
         self.dropped.append(ino)
+
+    async def drop_name(self, parent_ino: int, name: bytes) -> None:
+        self.dropped_names.append(name)
 
 
 class Watched:

@@ -55,10 +55,14 @@ async def test_a_single_principal_serves_everybody() -> None:
 async def test_a_rejected_token_is_not_offered_again() -> None:
     chain, written = chain_for()
     written.set(ADA, WRITTEN)
-    assert await chain.resolve_token(ADA, rejected=WRITTEN) == ENVIRONMENT
-    written.forget(ADA)
-    with pytest.raises(NoToken):
-        await chain.resolve_token(ADA, rejected=ENVIRONMENT)
+    offers = chain.offers_to(ADA)
+    assert [await offers.fetch_next() for _ in range(3)] == [WRITTEN, ENVIRONMENT, None]
+
+
+async def test_a_source_that_mints_for_nobody_gives_way_to_the_next() -> None:
+    chain = TokenChain([Renewing(), EnvironmentToken(ENVIRONMENT, owner_uid=ADA)])
+    offers = chain.offers_to(ADA)
+    assert [await offers.fetch_next() for _ in range(4)] == [Token("t1"), Token("t2"), ENVIRONMENT, None]
 
 
 class Renewing:
@@ -89,7 +93,8 @@ async def test_a_source_that_can_renew_is_asked_to() -> None:
     assert chain.get_token(ADA) is None
     assert await chain.resolve_token(ADA) == Token("t1")
     assert await chain.resolve_token(ADA) == Token("t1")
-    assert await chain.resolve_token(ADA, rejected=Token("t1")) == Token("t2")
+    offers = chain.offers_to(ADA)
+    assert [await offers.fetch_next() for _ in range(3)] == [Token("t1"), Token("t2"), None]
     assert source.fetched == 2
 
 
