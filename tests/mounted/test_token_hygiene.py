@@ -138,3 +138,16 @@ def _log_in(live: LiveMount, entra: Served) -> None:
     assert wait_for(lambda: "state: waiting" in login.read_text())
     entra.entra.approve(entra.entra.get_logins()[0].user_code, entra.user)
     assert wait_for(lambda: "state: done" in login.read_text())
+
+
+def test_a_core_file_would_hold_a_token_so_there_is_none(entra: Served, tmp_path: Path) -> None:
+    """Neither by the limit nor, should somebody raise it, by the kernel; ``/proc/PID/mem`` is root's alone."""
+    with mounted(entra, tmp_path / "m") as live:
+        process = Path(f"/proc/{live.process.pid}")
+        limits = (process / "limits").read_text()
+        [line] = [line for line in limits.splitlines() if line.startswith("Max core file size")]
+        assert line.split()[4:6] == ["0", "0"]
+        # The kernel gives the files of a process that is not dumpable to root (proc(5)).
+        assert (process / "mem").stat().st_uid == 0
+        live.kill()
+        assert not list(tmp_path.rglob("core*"))
