@@ -51,6 +51,7 @@ class DictRows:
     is_busy: bool = False
     is_broken: bool = False
     loads: int = 0
+    adds: int = 0
     queries: list[VictimQuery] = field(default_factory=list)
     committing: trio.Event | None = None
     waiting: int = 0
@@ -79,6 +80,7 @@ class DictRows:
         self.used[row_id] = self.clock.wall()
 
     async def add(self, path: RemotePath, version: Version, rows: Sequence[NewChunk]) -> None:
+        self.adds += 1
         await self._commit()
         for new in rows:
             self._ids += 1

@@ -3,6 +3,10 @@
 The difficulty: nobody waits for this, so it must bound itself. It holds buffers of readers, so the queue is bounded in
 bytes; a buffer is given back exactly once, and never while a thread that was abandoned in a hanging write still reads
 from it; room is reserved before the first byte is written; and what was dropped meanwhile gets no row.
+
+It must keep up with the network, too, or what was read is not on disk after all. Each hop to a thread and each
+transaction costs some turns of a loop that is busy with readers, 15 ms together, so what has gathered meanwhile is
+written and recorded in one go.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -41,8 +46,10 @@ logger = logging.getLogger("fuse4dbricks.cache")
 MAX_QUEUED_BYTES = 64 * MIB
 MAX_QUEUED = 1024
 
-#: Chunks written at once: two keep one disk busy and leave a core to the readers.
+#: Threads that write: two keep one disk busy and leave a core to the readers.
 AT_ONCE = 2
+#: Chunks that one of them writes before it is asked again.
+BATCH = 8
 
 #: Seconds for the row; the index's writer is a thread on the same disk.
 INDEX_DEADLINE = 20.0
@@ -53,6 +60,8 @@ class _Job:
     """One chunk on its way to the disk.
 
     Attributes:
+        checksum: of what was written; None: it is not on disk.
+        refusal: why it is not to be stored after all.
         is_unwanted: its version was dropped meanwhile.
         is_given_up: the loop does not wait for it any more; a thread that has not begun must not.
         is_in_thread: a thread reads the payload.
@@ -63,6 +72,8 @@ class _Job:
     payload: memoryview | bytes
     disk_bytes: int
     on_done: Callable[[], None]
+    checksum: int | None = None
+    refusal: str | None = None
     is_unwanted: bool = False
     is_given_up: bool = False
     is_in_thread: bool = False
@@ -74,6 +85,12 @@ class _Job:
             self.is_in_thread = not self.is_given_up
             return self.is_in_thread
 
+    def wrote(self, checksum: int) -> bool:
+        """In the thread: the file is there. Whether somebody will record it."""
+        with self.lock:
+            self.checksum = None if self.is_given_up else checksum
+            return not self.is_given_up
+
     def give_up(self) -> bool:
         """In the loop: no thread begins any more. Whether one has and is not over."""
         with self.lock:
@@ -82,8 +99,7 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    checksum: int
+class _Look:
     index_bytes: int
     spare: int
 
@@ -113,15 +129,16 @@ class PublishingScene:
 
 
 class Publisher:
-    """The chunks that are to be stored, each with a task of its own, few of which are at work."""
+    """The chunks that are to be stored, and up to :data:`AT_ONCE` tasks that store them, a batch at a time."""
 
     def __init__(self, scene: PublishingScene, supervisor: Supervisor) -> None:
         self._scene = scene
         self._supervisor = supervisor
         self._jobs: dict[ChunkName, _Job] = {}
+        self._pending: deque[_Job] = deque()
         self._queued_bytes = 0
         self._is_open = True
-        self._turns = trio.CapacityLimiter(AT_ONCE)
+        self._workers = 0
         self._idle = trio.Event()
 
     def is_publishing(self, name: ChunkName) -> bool:
@@ -141,8 +158,11 @@ class Publisher:
             return False
         job = _Job(label, name, payload, self._scene.store.get_disk_bytes(label, len(payload)), on_done)
         self._jobs[name] = job
+        self._pending.append(job)
         self._queued_bytes += len(payload)
-        self._supervisor.start_soon("publish", self._publish, job)
+        if self._workers < AT_ONCE:
+            self._workers += 1
+            self._supervisor.start_soon("publish", self._work)
         return True
 
     def _why_refused(self, label: ChunkLabel, name: ChunkName, length: int) -> str | None:
@@ -174,71 +194,90 @@ class Publisher:
                 await self._idle.wait()
         return not self._jobs
 
-    # --- one chunk -------------------------------------------------------------------------------
+    # --- a batch -----------------------------------------------------------------------------------
 
-    async def _publish(self, job: _Job) -> None:
+    async def _work(self) -> None:
         try:
-            async with self._turns:
-                refusal = await self._store(job)
-            if refusal is not None:
-                self._scene.metrics.count("disk.refused", reason=refusal)
+            while self._pending:
+                # Removals that were asked for before these chunks were offered get under way first.
+                await trio.lowlevel.checkpoint()
+                await self._publish(self._take_batch())
         finally:
-            if not job.give_up():
-                self._finish(job)
+            self._workers -= 1
+            while self._pending and not self._workers:  # only when this was cancelled or failed
+                self._finish(self._pending.popleft())
 
-    async def _store(self, job: _Job) -> str | None:
-        """Why the chunk was not stored, or None."""
+    def _take_batch(self) -> list[_Job]:
+        """The next chunks that can be recorded together: of one version. None when others were quicker."""
+        batch: list[_Job] = []
+        share = min(BATCH, -(-len(self._pending) // AT_ONCE))
+        while self._pending and len(batch) < share:
+            if batch and held_by(self._pending[0].label) != held_by(batch[0].label):
+                break
+            batch.append(self._pending.popleft())
+        return batch
+
+    async def _publish(self, batch: Sequence[_Job]) -> None:
         try:
-            await self._scene.removals.wait_for(job.name)
-            return "dropped" if job.is_unwanted else await self._store_with_room(job)
-        except ChunkUnusable:
-            return "place"
-        except IndexUnavailable:
-            return "index"
-        except CacheError as error:
-            if not is_full(error):
-                return "disk"
-            self._scene.eviction.ask()
-            return "space"
+            with ExitStack() as reserved:
+                for job in batch:
+                    await self._prepare(job, reserved)
+                await self._write(_remaining(batch))
+                await self._drop_unwanted(_remaining(batch))
+                await self._record(_remaining(batch))
+            self._account(batch)
+        finally:
+            for job in batch:
+                if not job.give_up():
+                    self._finish(job)
 
-    async def _store_with_room(self, job: _Job) -> str | None:
-        """Why the chunk was not stored, or None.
-
-        Raises:
-            CacheError: the disk failed, or (``IndexUnavailable``) the index did.
-        """
+    async def _prepare(self, job: _Job, reserved: ExitStack) -> None:
+        """Find room for the chunk, or a reason not to store it."""
         scene = self._scene
-        if not await scene.eviction.make_room(job.label, job.disk_bytes):
-            return "room"
-        if not scene.index_breaker.allows():
-            return "index"
-        with scene.room.reserving(job.disk_bytes), scene.quotas.reserving(job.label, job.disk_bytes):
-            written = await scene.calls.run(partial(self._write, job, trio.lowlevel.current_trio_token()))
-            scene.room.index = written.index_bytes
-            scene.room.spare = min(scene.room.spare, written.spare)
-            if job.is_unwanted:
-                await scene.removals.unlink([job.name])
-                return "dropped"
-            await self._record(job, written.checksum)
-        scene.eviction.stored_one()
-        scene.metrics.count("disk.published")
-        scene.metrics.add("disk.published_bytes", len(job.payload))
-        return None
+        await scene.removals.wait_for(job.name)
+        if job.is_unwanted:
+            job.refusal = "dropped"
+        elif await scene.eviction.make_room(job.label, job.disk_bytes):
+            reserved.enter_context(scene.room.reserving(job.disk_bytes))
+            reserved.enter_context(scene.quotas.reserving(job.label, job.disk_bytes))
+        else:
+            job.refusal = "room"
 
-    def _write(self, job: _Job, token: trio.lowlevel.TrioToken) -> _Written:
-        """In a thread: the chunk file, and a look at what has grown meanwhile."""
-        if not job.begin():
-            raise CacheError("nobody waits for this chunk any more")
+    async def _write(self, jobs: Sequence[_Job]) -> None:
+        scene = self._scene
+        if not jobs:
+            return
+        if not scene.index_breaker.allows():
+            _refuse(jobs, "index")
+            return
         try:
-            spare = self._check_margin(job.disk_bytes)
-            checksum = self._scene.store.write(job.label, job.payload)
-            if job.is_given_up:
-                # It came too late: without a row it would be an orphan until the next start.
-                self._scene.store.remove([job.name])
-            return _Written(checksum, self._scene.folder.index_bytes(), spare)
-        finally:
-            with suppress(trio.RunFinishedError):
-                token.run_sync_soon(self._thread_over, job)
+            look = await scene.calls.run(partial(self._write_files, jobs, trio.lowlevel.current_trio_token()))
+        except CacheError as error:
+            for job in jobs:
+                job.give_up()
+            _refuse([job for job in jobs if job.checksum is None], "space" if is_full(error) else "disk")
+            if is_full(error):
+                scene.eviction.ask()
+        else:
+            scene.room.index, scene.room.spare = look.index_bytes, min(scene.room.spare, look.spare)
+
+    def _write_files(self, jobs: Sequence[_Job], token: trio.lowlevel.TrioToken) -> _Look:
+        """In a thread: the chunk files, and a look at what has grown meanwhile."""
+        spare = 0
+        for job in jobs:
+            if not job.begin():
+                raise CacheError("nobody waits for these chunks any more")
+            try:
+                spare = self._check_margin(job.disk_bytes)
+                if not job.wrote(self._scene.store.write(job.label, job.payload)):
+                    # It came too late: without a row it would be an orphan until the next start.
+                    self._scene.store.remove([job.name])
+            except ChunkUnusable:
+                job.refusal = "place"
+            finally:
+                with suppress(trio.RunFinishedError):
+                    token.run_sync_soon(self._thread_over, job)
+        return _Look(self._scene.folder.index_bytes(), spare)
 
     def _check_margin(self, size: int) -> int:
         """What the disk has beyond its margin after ``size`` bytes more."""
@@ -249,26 +288,45 @@ class Publisher:
             raise CacheError(f"only {free // MIB} MiB are free on its disk") from cause
         return spare
 
-    async def _record(self, job: _Job, checksum: int) -> None:
-        label, scene = job.label, self._scene
-        row = NewChunk(
-            label.chunk_index, job.name, len(job.payload), checksum, label.owner, disk_bytes=job.disk_bytes
-        )
+    async def _drop_unwanted(self, jobs: Sequence[_Job]) -> None:
+        unwanted = [job for job in jobs if job.is_unwanted]
+        if unwanted:
+            _refuse(unwanted, "dropped")
+            await self._scene.removals.unlink([job.name for job in unwanted])
+
+    async def _record(self, jobs: Sequence[_Job]) -> None:
+        scene = self._scene
+        if not jobs:
+            return
+        path, version = held_by(jobs[0].label)
         try:
             with trio.fail_after(INDEX_DEADLINE):
-                await scene.rows.add(label.path, label.version, [row])
+                await scene.rows.add(path, version, [_row(job) for job in jobs])
         except trio.TooSlowError:
-            # The row may still come, so the file stays.
-            error = IndexUnavailable(f"the index did not take a row within {INDEX_DEADLINE:.0f} s")
-            scene.index_breaker.failed(str(error), at_once=True)
-            raise error from None
+            # The rows may still come, so the files stay.
+            _refuse(jobs, "index")
+            scene.index_breaker.failed(
+                f"the index did not take a row within {INDEX_DEADLINE:.0f} s", at_once=True
+            )
         except IndexUnavailable as error:
+            _refuse(jobs, "index")
             scene.index_breaker.failed(str(error), at_once=True)
-            await scene.removals.unlink([job.name])
-            raise
+            await scene.removals.unlink([job.name for job in jobs])
+        else:
+            scene.index_breaker.succeeded()
         finally:
-            scene.known.forget_chunk(label.path, label.version, label.chunk_index)
-        scene.index_breaker.succeeded()
+            for job in jobs:
+                scene.known.forget_chunk(path, version, job.label.chunk_index)
+
+    def _account(self, batch: Sequence[_Job]) -> None:
+        scene, stored = self._scene, _remaining(batch)
+        for job in batch:
+            if job.refusal is not None:
+                scene.metrics.count("disk.refused", reason=job.refusal)
+        if stored:
+            scene.eviction.stored_one()
+            scene.metrics.add("disk.published", len(stored))
+            scene.metrics.add("disk.published_bytes", sum(len(job.payload) for job in stored))
 
     def _thread_over(self, job: _Job) -> None:
         job.is_in_thread = False
@@ -276,6 +334,8 @@ class Publisher:
             self._finish(job)
 
     def _finish(self, job: _Job) -> None:
+        if self._jobs.get(job.name) is not job:
+            return  # an abandoned thread was over first
         del self._jobs[job.name]
         self._queued_bytes -= len(job.payload)
         try:
@@ -285,3 +345,21 @@ class Publisher:
         if not self._jobs:
             self._idle.set()
             self._idle = trio.Event()
+
+
+def _remaining(jobs: Sequence[_Job]) -> list[_Job]:
+    """Those that nothing speaks against so far."""
+    return [job for job in jobs if job.refusal is None]
+
+
+def _refuse(jobs: Sequence[_Job], reason: str) -> None:
+    for job in jobs:
+        job.refusal = job.refusal or reason
+
+
+def _row(job: _Job) -> NewChunk:
+    assert job.checksum is not None, "only what was written is recorded"
+    label = job.label
+    return NewChunk(
+        label.chunk_index, job.name, len(job.payload), job.checksum, label.owner, disk_bytes=job.disk_bytes
+    )

@@ -270,6 +270,16 @@ async def test_the_queue_is_bounded_and_a_chunk_is_taken_once(tmp_path: Path) ->
         assert rig.done == [0]
 
 
+async def test_what_gathers_while_chunks_are_written_is_recorded_in_one_go(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        for index in range(10):
+            assert rig.offer(index)
+        await rig.settle(10)
+        assert rig.known() == set(range(10))
+        assert rig.metrics.get("disk.published") == 10
+        assert rig.rows.adds < 10
+
+
 async def test_the_row_comes_after_the_file_and_the_buffer_is_free_after_the_row(tmp_path: Path) -> None:
     async with tier_rig(tmp_path / "cache") as rig:
         rig.rows.committing = trio.Event()
