@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fuse4dbricks.app.hardening import forbid_core_dumps, take_secret
+from fuse4dbricks.app.memory import reuse_buffers
 from fuse4dbricks.auth.variables import SECRETS, Variables, read_variables
 from fuse4dbricks.cli.options import ENVIRONMENT, mount_options
 from fuse4dbricks.config import MountConfig
@@ -52,6 +53,7 @@ def run(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
     """
     if not config.debug:
         forbid_core_dumps()
+    reuse_buffers()
     # Here and not at the top: they bring trio, httpx, apsw and pyfuse3, which --help does not need.
     import trio  # noqa: PLC0415
 

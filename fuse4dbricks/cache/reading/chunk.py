@@ -31,6 +31,7 @@ class Chunk:
         extent: the remote read that fills it; None once complete, and for a chunk that comes from disk.
         claims: reads under way that will need it, now or after the chunks before it.
         is_read: somebody was given bytes of it.
+        is_passed: a sequential reader has it behind him, so once it is on disk RAM has no use for it.
         is_publishing: the disk tier is still writing it, so it must stay findable.
     """
 
@@ -43,6 +44,7 @@ class Chunk:
         "extent",
         "filled",
         "index",
+        "is_passed",
         "is_publishing",
         "is_read",
         "length",
@@ -55,6 +57,7 @@ class Chunk:
         self.extent = extent
         self.claims = 0
         self.is_read = False
+        self.is_passed = False
         self.is_publishing = False
         self._view = _NOTHING
         self._buffer = _NOTHING

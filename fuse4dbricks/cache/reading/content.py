@@ -147,6 +147,23 @@ class Content:
         if not self.tiers.disk.publish(self.path, self.version, chunk.index, payload, owner, done):
             self._release(chunk)
 
+    def pass_by(self, index: int) -> None:
+        """A sequential reader has left the chunk behind.
+
+        What is on disk was written or read a moment ago, so it is in the page cache, too; and memory that is used
+        again is warm, while 512 MiB of new pages cost as much as their download.
+        """
+        chunk = self.chunks.get(index)
+        if chunk is None or chunk.extent is not None or chunk.is_wanted:
+            return
+        chunk.is_passed = True
+        if not chunk.is_publishing and self._is_stored(index):
+            self.tiers.ram.drop(chunk)
+            self.lose(chunk)
+
+    def _is_stored(self, index: int) -> bool:
+        return index in self.tiers.disk.get_known(self.path, self.version, index, index + 1)
+
     def lose(self, chunk: Chunk) -> None:
         """A chunk will not be here (any more)."""
         if self.chunks.get(chunk.index) is chunk:
@@ -183,6 +200,8 @@ class Content:
         chunk.is_publishing = False
         if chunk not in self.tiers.ram:
             self.lose(chunk)
+        elif chunk.is_passed:
+            self.pass_by(chunk.index)
 
     async def _load(self, chunk: Chunk, is_ahead: bool) -> None:
         try:

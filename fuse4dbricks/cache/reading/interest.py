@@ -38,6 +38,8 @@ class Interest:
             self._window.looked()
             self._fetch_ahead()
             self._load_ahead()
+            for index in self._window.pass_by():
+                self._content.pass_by(index)
 
     def demand(self, first: int, stop: int) -> None:
         """Start whatever brings the chunks [first, stop), which a read is about to wait for."""

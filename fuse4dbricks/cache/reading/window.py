@@ -43,6 +43,7 @@ class Window:
         front: everything of the current run below this offset has been asked for.
         reach: chunks below this index have been asked for remotely, or need not be.
         near: the same for loading from disk.
+        behind: chunks of the run below this index have been read, and are not expected to be asked for again.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Window:
         "_look_at",
         "_shape",
         "_size",
+        "behind",
         "front",
         "near",
         "reach",
@@ -69,6 +71,7 @@ class Window:
         self.front = 0
         self.reach = 0
         self.near = 0
+        self.behind = 0
 
     def observe(self, start: int, stop: int) -> bool:
         """Note a read of [start, stop). Returns whether it left the current run (a seek)."""
@@ -128,6 +131,14 @@ class Window:
         here = self.front // self._chunk_size
         return range(max(self.near, here), min(here + 1 + NEAR_CHUNKS, self._chunk_count))
 
+    def pass_by(self) -> range:
+        """Chunks that a sequential reader of a large file has left behind since this was last asked."""
+        if self._size <= self._shape.small_file or not self.get_size(self._chunk_size):
+            return range(0)
+        left = range(self.behind, (self.front - self._shape.reorder) // self._chunk_size)
+        self.behind = max(self.behind, left.stop)
+        return left
+
     @property
     def _chunk_count(self) -> int:
         return -(-self._size // self._chunk_size)
@@ -136,7 +147,7 @@ class Window:
         self._base = start
         self.front = self._first_stop = stop
         self._early.clear()
-        self.reach = self.near = start // self._chunk_size
+        self.reach = self.near = self.behind = start // self._chunk_size
         self._look_at = stop
 
     def _note_behind(self, start: int, stop: int) -> bool:

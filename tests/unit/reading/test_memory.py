@@ -154,3 +154,45 @@ async def test_a_view_outlives_its_chunk() -> None:
         await read_through(reader)
         assert view == content[:CHUNK]
         reader.close()
+
+
+async def test_what_a_sequential_reader_left_behind_is_on_disk_and_not_in_ram_too() -> None:
+    content = content_of(100 * CHUNK)
+    async with reading_rig(content) as rig:
+        reader = rig.open()
+        assert await read_through(reader) == content
+        assert (await rig.settle()).ram_bytes <= 8 * CHUNK
+        assert reader.get(0, CHUNK) == content[:CHUNK], "from disk"
+        reader.close()
+        assert set(rig.source.sent.values()) == {1}
+
+
+async def test_what_was_left_behind_stays_in_ram_until_it_is_on_disk() -> None:
+    content = content_of(100 * CHUNK)
+    async with reading_rig(content) as rig:
+        rig.disk.is_slow = True
+        reader = rig.open()
+        assert await read_through(reader) == content
+        assert (await rig.settle()).ram_bytes == 100 * CHUNK
+        rig.disk.store_all()
+        assert (await rig.settle()).ram_bytes <= 8 * CHUNK
+        reader.close()
+
+
+async def test_what_no_disk_keeps_stays_in_ram_behind_a_sequential_reader() -> None:
+    content = content_of(100 * CHUNK)
+    async with reading_rig(content) as rig:
+        rig.disk.takes = False
+        reader = rig.open()
+        assert await read_through(reader) == content
+        assert (await rig.settle()).ram_bytes == 100 * CHUNK
+        reader.close()
+
+
+async def test_a_small_file_stays_in_ram_though_it_is_on_disk() -> None:
+    content = content_of(4 * CHUNK)
+    async with reading_rig(content) as rig:
+        reader = rig.open()
+        assert await read_through(reader) == content
+        assert (await rig.settle()).ram_bytes == 4 * CHUNK
+        reader.close()
