@@ -25,6 +25,7 @@ from fuse4dbricks.paths import ROOT, RemotePath
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.units import GIB, KIB, MIB
 from fuse4dbricks.visibility import Visibility, parse_name, parse_patterns
+from fuse4dbricks.weather import Mode
 
 #: Accounts below this are the system's (login.defs, UID_MIN): they often have no home folder.
 FIRST_HUMAN_UID = 1000
@@ -57,10 +58,18 @@ class Bounds:
         return self.low <= value <= self.high  # false for nan
 
 
-def _option(default: Any, meaning: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A field that is also a flag; ``meaning`` is its help text."""
+def _option(
+    default: Any,
+    meaning: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    is_duration: bool = False,
+) -> Any:
+    """A field that is also a flag; ``meaning`` is its help text, and a duration (in seconds) is typed like ``8h``."""
     bounds = None if low is None or high is None else Bounds(low, high)
-    return field(default=default, metadata={"meaning": meaning, "bounds": bounds})
+    metadata = {"meaning": meaning, "bounds": bounds, "is_duration": is_duration}
+    return field(default=default, metadata=metadata)
 
 
 def flag_of(name: str) -> str:
@@ -202,6 +211,19 @@ class MountConfig:
         30.0, "Seconds for which the workspace's answer that a user may read a volume holds.", low=1, high=3_600
     )  # fmt: skip
 
+    offline: Mode = _option(
+        Mode.AUTO,
+        "auto: serve what is known while the workspace cannot be reached; always: send nothing at all; "
+        "never: what is past its time to live is an error.",
+    )
+    offline_grace: float = _option(
+        8 * 3600.0,
+        "How long after its last proof a permission holds while the workspace cannot be reached: 8h, 30m, 2d.",
+        low=0,
+        high=30 * SECONDS_PER_DAY,
+        is_duration=True,
+    )
+
     debug: bool = _option(False, "Log every detail, show tracebacks and allow core dumps.")
 
     def __post_init__(self) -> None:
@@ -291,6 +313,11 @@ class MountConfig:
     def min_free_fraction(self) -> float:
         """Part of the cache's disk that is left free, 0 to 1."""
         return self.disk_cache_min_free_percent / 100
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long past its time to live a proof counts in an outage."""
+        return 0.0 if self.offline is Mode.NEVER else self.offline_grace
 
     @property
     def shown_uid(self) -> int:

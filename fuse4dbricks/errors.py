@@ -18,6 +18,7 @@ says which errno that is. Nothing below ``fuse/`` knows an errno.
     │   ├── InvalidToken          401, or 403 with a numeric code: the token is not (or no longer) good
     │   ├── VersionChanged        412, or the bytes are no longer those of the version asked for
     │   ├── Unreachable           no route, refused, DNS, TLS not trusted
+    │   │   └── NotAsked          ... as others have found a moment ago, or because the mount is told to be offline
     │   ├── ConnectionLost        made, then broken, until the retries were over
     │   ├── DeadlineExceeded      the time for the call, the body or all retries ran out
     │   │   └── Throttled         ... because the service kept saying 429 or 503
@@ -112,6 +113,10 @@ class VersionChanged(RemoteError):
 
 class Unreachable(RemoteError):
     """No connection: route, refusal, name resolution or an untrusted certificate."""
+
+
+class NotAsked(Unreachable):
+    """Nothing was sent: the workspace could not be reached a moment ago, or is not to be asked. It is no news."""
 
 
 class ConnectionLost(RemoteError):

@@ -30,6 +30,7 @@ from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.cache.fetching import TreeFetcher
 from fuse4dbricks.cache.freshness import Freshness, Ttls
 from fuse4dbricks.cache.holdings import Holdings
+from fuse4dbricks.cache.lookout import Lookout
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.cache.reading.data_cache import DataCache
 from fuse4dbricks.cache.shelf import TreeShelf
@@ -72,6 +73,7 @@ class Base:
     supervisor: Supervisor
     metrics: Metrics
     clock: Clock
+    connectivity: Connectivity
     signing_in: SigningIn
     stack: AsyncExitStack
 
@@ -105,6 +107,7 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             return
         keeper = open_books(storage, metrics, stack)
         supervisor = await stack.enter_async_context(supervised(metrics))
+        connectivity = begin_lookout(config, workspace, supervisor, clock)
         signing_in = await open_signing_in(
             config,
             site=site_of(config, clock=clock, verify=verify),
@@ -113,7 +116,7 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             supervisor=supervisor,
         )
         filesystem = build_filesystem(
-            Base(config, workspace, storage, supervisor, metrics, clock, signing_in, stack)
+            Base(config, workspace, storage, supervisor, metrics, clock, connectivity, signing_in, stack)
         )
         options = SessionOptions(
             mountpoint,
@@ -143,23 +146,25 @@ def _prepare(config: MountConfig) -> Path:
     return mountpoint
 
 
+def begin_lookout(
+    config: MountConfig, workspace: Workspace, supervisor: Supervisor, clock: Clock
+) -> Connectivity:
+    """What is known of the way to the workspace, and somebody who looks: now, for the first time.
+
+    A mount that starts without a network thus knows it before anybody asks for something.
+    """
+    connectivity = Connectivity(clock, config.offline)
+    if workspace.door is not None:
+        supervisor.run_forever("lookout", Lookout(connectivity, workspace.door, clock).run)
+        connectivity.doubted.set()
+    return connectivity
+
+
 def build_filesystem(base: Base) -> Filesystem:
     """All parts above the workspace and the storage, joined."""
-    config, index = base.config, base.storage.index
-    connectivity = Connectivity(base.clock)
-    access = Access(
-        tokens=base.signing_in.chain,
-        identity=base.workspace.identity,
-        probe=RootProbe(base.workspace.files),
-        shelf=None if index is None else index.grants,
-        fingerprint_key=os.urandom(KEY_BYTES) if index is None else index.fingerprint_key,
-        connectivity=connectivity,
-        supervisor=base.supervisor,
-        metrics=base.metrics,
-        clock=base.clock,
-        ttl=config.permission_ttl_sec,
-    )
-    metadata, disk = _build_metadata(base, access, connectivity), _build_disk(base)
+    connectivity = base.connectivity
+    access, disk = build_access(base), build_disk(base)
+    metadata = build_metadata(base, access)
     begin_orders(base, access, metadata, connectivity, disk)
     content = _build_content(base, disk)
     return Filesystem(
@@ -168,17 +173,36 @@ def build_filesystem(base: Base) -> Filesystem:
         content=content,
         holdings=_build_holdings(base, content),
         connectivity=connectivity,
-        desk=base.signing_in.desk(access, base.workspace.host),
+        desk=base.signing_in.desk(access, connectivity, base.workspace.host),
         look=_look(base),
     )
 
 
-def _build_metadata(base: Base, access: Access, connectivity: Connectivity) -> MetadataCache:
+def build_access(base: Base) -> Access:
+    """Who asks, and what he may see."""
+    config, index = base.config, base.storage.index
+    return Access(
+        tokens=base.signing_in.chain,
+        identity=base.workspace.identity,
+        probe=RootProbe(base.workspace.files),
+        shelf=None if index is None else index.grants,
+        fingerprint_key=os.urandom(KEY_BYTES) if index is None else index.fingerprint_key,
+        connectivity=base.connectivity,
+        supervisor=base.supervisor,
+        metrics=base.metrics,
+        clock=base.clock,
+        ttl=config.permission_ttl_sec,
+        offline_grace=config.grace_seconds,
+    )
+
+
+def build_metadata(base: Base, access: Access) -> MetadataCache:
+    """The tree as last seen."""
     config, index = base.config, base.storage.index
     return MetadataCache(
         fetcher=TreeFetcher(base.workspace.catalog, base.workspace.files, access),
         shelf=TreeShelf(None if index is None else index.tree, Freshness(base.clock)),
-        connectivity=connectivity,
+        connectivity=base.connectivity,
         supervisor=base.supervisor,
         metrics=base.metrics,
         clock=base.clock,
@@ -191,7 +215,8 @@ def _build_metadata(base: Base, access: Access, connectivity: Connectivity) -> M
     )
 
 
-def _build_disk(base: Base) -> DiskTier:
+def build_disk(base: Base) -> DiskTier:
+    """The disk cache, at work."""
     config, storage = base.config, base.storage
     disk = DiskTier(
         index=storage.index,

@@ -26,6 +26,7 @@ from fuse4dbricks.auth.process_environment import ProcessEnvironment
 from fuse4dbricks.auth.source import TokenSource
 from fuse4dbricks.auth.variables import Variables
 from fuse4dbricks.auth.written import WrittenTokens
+from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.chunks.folder import CacheFolder
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.supervise import Supervisor
@@ -43,10 +44,15 @@ class SigningIn:
     written: WrittenTokens
     logins: DeviceLogins
 
-    def desk(self, access: Access, workspace: str) -> Desk:
+    def desk(self, access: Access, connectivity: Connectivity, workspace: str) -> Desk:
         """What is behind ``.auth``."""
         return Desk(
-            access=access, tokens=self.chain, written=self.written, logins=self.logins, workspace=workspace
+            access=access,
+            connectivity=connectivity,
+            tokens=self.chain,
+            written=self.written,
+            logins=self.logins,
+            workspace=workspace,
         )
 
 

@@ -1,22 +1,40 @@
 """Whether the workspace can be reached, judged by what the calls of others have seen.
 
 The difficulty: when the network is gone each call takes its full deadline to say so, and a directory walk would
-wait that long at every step. So one failure to reach the workspace holds for a few seconds: what is known is
-served meanwhile, and what is not fails at once with :class:`NotAsked`, which is no news. The first caller after
-that tries again.
+wait that long at every step. So what one call has found counts for all: OFFLINE, what is known is served and what is
+not fails at once with :class:`~fuse4dbricks.errors.NotAsked`, which is no news. Nor does any reader have to find out
+when it is over: the :class:`~fuse4dbricks.cache.lookout.Lookout` does, in nobody's name.
+
+Hysteresis: a call that stayed without an answer makes it DEGRADED, and only a failure to connect, of a call with all
+its retries or of the lookout, OFFLINE; only an answer makes it ONLINE again.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
 
 from fuse4dbricks.clock import Clock
-from fuse4dbricks.errors import ConnectionLost, DeadlineExceeded, RemoteError, ServerFailure, Unreachable
+from fuse4dbricks.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    NotAsked,
+    RemoteError,
+    ServerFailure,
+    Unreachable,
+)
+from fuse4dbricks.weather import Mode, State
 
 logger = logging.getLogger("fuse4dbricks.connectivity")
 
-#: How long a failure to reach the workspace is believed, in seconds.
+#: How long a failure to reach the workspace is believed, in seconds, unless it is seen again; and how long the kernel
+#: may keep what is served meanwhile.
 HOLD_SECONDS = 5.0
+
+_FORCED = "the mount is told to be offline"
 
 
 def is_outage(error: BaseException) -> bool:
@@ -24,23 +42,63 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, Unreachable | ConnectionLost | DeadlineExceeded | ServerFailure)
 
 
-class NotAsked(Unreachable):
-    """Nothing was sent: the workspace could not be reached a moment ago."""
-
-
 class Connectivity:
-    """Remembers the last outage."""
+    """Remembers the last outage.
 
-    def __init__(self, clock: Clock) -> None:
+    Attributes:
+        doubted: set while a look at the way to the workspace is worth its while.
+        asked: set when somebody was refused, or got what is past its time to live, because of the outage.
+        awaited: set while somebody waits for an answer.
+    """
+
+    def __init__(self, clock: Clock, mode: Mode = Mode.AUTO) -> None:
         self._clock = clock
-        self._down_until = float("-inf")
-        self._is_down = False
-        self._message = ""
+        self._mode = mode
+        self._state = State.OFFLINE if self.is_forced else State.ONLINE
+        self._down_until = float("inf") if self.is_forced else float("-inf")
+        self._message = _FORCED if self.is_forced else ""
+        self._waiting: dict[trio.CancelScope, float] = {}
+        self._answered_at = float("-inf")
+        self.doubted = trio.Event()
+        self.asked = trio.Event()
+        self.awaited = trio.Event()
+
+    # --- what holds ------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What is known of the way to the workspace."""
+        return self._state
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether nothing may ever be sent, however good the network."""
+        return self._mode is Mode.ALWAYS
+
+    @property
+    def is_down(self) -> bool:
+        """Whether nothing is to be sent now."""
+        return self._state is State.OFFLINE and self._clock.monotonic() < self._down_until
+
+    @property
+    def serves_expired(self) -> bool:
+        """Whether an outage prolongs what is known."""
+        return self._mode is not Mode.NEVER
+
+    def get_hold(self) -> float:
+        """Seconds for which what is past its time to live is good nevertheless; 0 while it can be asked for."""
+        if not self.serves_expired or not self.is_down:
+            return 0.0
+        self.asked.set()
+        return HOLD_SECONDS
 
     def get_outage(self) -> NotAsked | None:
         """The outage that still holds, for the caller to raise, or None when it is worth trying."""
+        if not self.is_down:
+            return None
+        self.asked.set()
         # A new one each time: an exception that is raised a thousand times keeps a thousand tracebacks.
-        return NotAsked(self._message) if self._clock.monotonic() < self._down_until else None
+        return NotAsked(self._message)
 
     def raise_if_down(self) -> None:
         """Return when it is worth trying.
@@ -52,19 +110,76 @@ class Connectivity:
         if outage is not None:
             raise outage
 
+    # --- waiting ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """A block that waits for an answer, and is left when the workspace turns out to be out of reach.
+
+        Raises:
+            NotAsked: it is.
+        """
+        self.raise_if_down()
+        with self.suspecting() as scope, scope:
+            yield
+        if scope.cancelled_caught:
+            raise NotAsked(self._message)
+
+    @contextmanager
+    def suspecting(self) -> Iterator[trio.CancelScope]:
+        """A block that waits for an answer on its own terms; that it waits long is a reason to look, though."""
+        scope = trio.CancelScope()
+        self._waiting[scope] = self._clock.monotonic()
+        self.awaited.set()
+        try:
+            yield scope
+        finally:
+            del self._waiting[scope]
+            if not self._waiting:
+                self.awaited = trio.Event()
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether somebody has waited for so long while nobody got an answer."""
+        before = self._clock.monotonic() - seconds
+        return self._answered_at <= before and any(since <= before for since in self._waiting.values())
+
+    # --- evidence --------------------------------------------------------------------------------
+
     def note_answer(self) -> None:
         """The workspace answered, whatever it said."""
-        if self._is_down:
-            logger.info("the workspace answers again")
-            self._is_down = False
-            self._down_until = float("-inf")
-
-    def note_failure(self, error: RemoteError) -> None:
-        """A call failed; only a failure to connect says that the next one would, too."""
-        if not isinstance(error, Unreachable) or isinstance(error, NotAsked):
+        self._answered_at = self._clock.monotonic()
+        if self._state is State.ONLINE or self.is_forced:
             return
-        if not self._is_down:
-            logger.warning("the workspace cannot be reached: %s", error)
-        self._is_down = True
-        self._message = str(error)
-        self._down_until = self._clock.monotonic() + HOLD_SECONDS
+        was_offline = self._state is State.OFFLINE
+        self._state, self._down_until = State.ONLINE, float("-inf")
+        if was_offline:
+            logger.info("online: the workspace answers again")
+
+    def note_failure(self, error: RemoteError, believed_for: float = HOLD_SECONDS) -> None:
+        """A call failed; only a failure to connect says that the next one would, too.
+
+        Args:
+            error: how.
+            believed_for: seconds for which nobody tries again.
+        """
+        if isinstance(error, NotAsked) or self.is_forced:
+            return
+        if not isinstance(error, Unreachable):
+            self.note_doubt()
+            return
+        if self._state is not State.OFFLINE:
+            logger.warning("offline: the workspace cannot be reached: %s", error)
+        self._state, self._message = State.OFFLINE, str(error)
+        self._down_until = self._clock.monotonic() + believed_for
+        self.doubted.set()
+        for scope in self._waiting:
+            scope.cancel()
+
+    def note_doubt(self) -> None:
+        """Something is not as it should be: a look is worth its while."""
+        if self.is_forced:
+            return
+        if self._state is State.ONLINE:
+            self._state = State.DEGRADED
+            logger.info("degraded: some calls to the workspace fail", extra={"rate_limit": 60})
+        self.doubted.set()

@@ -100,7 +100,7 @@ class ListingCache:
 
     def get_freshness_left(self, listing: Listing) -> float:
         """Seconds for which the kernel may keep what ``listing`` says."""
-        return self._freshness.left(listing.stamp)
+        return self._freshness.left(listing.stamp) or self._connectivity.get_hold()
 
     def is_worse_than_head(self, viewer: Viewer, path: RemotePath) -> bool:
         """Whether asking for one name says more than its folder's listing: that is long, or was wrong about it."""
@@ -123,7 +123,8 @@ class ListingCache:
         try:
             return await self.resolve(viewer, path)
         except RemoteError as error:
-            kept = self._fallback(viewer, path) if is_outage(error) else None
+            may_fall_back = is_outage(error) and self._connectivity.serves_expired
+            kept = self._fallback(viewer, path) if may_fall_back else None
             if kept is None:
                 raise
             return kept
@@ -151,7 +152,8 @@ class ListingCache:
         Raises:
             RemoteError: the workspace refused or could not say.
         """
-        return await self._open_flights.join((viewer.token, path), lambda: self._fetch(viewer, path))
+        with self._connectivity.reaching():
+            return await self._open_flights.join((viewer.token, path), lambda: self._fetch(viewer, path))
 
     async def _fetch(self, viewer: Viewer, path: RemotePath) -> Listing:
         listing = Listing(path, self._freshness.stamp(None, self._ttl(path)))

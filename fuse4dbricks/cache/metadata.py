@@ -82,7 +82,9 @@ class MetadataCache:
     def get_entry(self, viewer: Viewer, path: RemotePath) -> Known | None:
         """What RAM knows of ``path`` and may still be believed."""
         known = self._recall(viewer, path)
-        return known if known is not None and self._freshness.is_fresh(known) else None
+        if known is None or self._freshness.is_fresh(known):
+            return known
+        return known if known.entry is not None and self._connectivity.get_hold() else None
 
     def load_entry(self, viewer: Viewer, path: RemotePath) -> Known | None:
         """What RAM or the index knows of ``path``, believable or not."""
@@ -105,6 +107,8 @@ class MetadataCache:
         else:
             known = await self._resolve_stale(viewer, path, known)
         if known.entry is None:
+            if not _is_impossible(path):
+                self._connectivity.raise_if_down()  # an outage must not look like "no such file", however young
             raise NotFound(f"no {path}")
         return known
 
@@ -125,17 +129,19 @@ class MetadataCache:
             self._metrics.count("metadata.hits", layer="index")
             return stored
         known = known or stored
-        if path.boundary_kind is not None and _NOT_IN_SECURABLE_NAMES & set(path.name):
+        if _is_impossible(path):
             return self._freshness.stamp(None, self._ttls.boundary)
         self._metrics.count("metadata.misses")
         try:
-            self._connectivity.raise_if_down()
-            return await self._entry_flights.join(
-                (viewer.token, path), lambda: self._fetch_entry(viewer, path, known)
-            )
+            with self._connectivity.reaching():
+                return await self._entry_flights.join(
+                    (viewer.token, path), lambda: self._fetch_entry(viewer, path, known)
+                )
         except RemoteError as error:
             # That it was absent a while ago says nothing now: an outage must not look like "no such file".
             if known is None or known.entry is None or not is_outage(error):
+                raise
+            if not self._connectivity.serves_expired:
                 raise
             return self._freshness.extended(known, HOLD_SECONDS)
 
@@ -258,9 +264,14 @@ class MetadataCache:
 
     def freshness_left(self, known: Known) -> float:
         """Seconds for which the kernel may keep ``known``."""
-        return self._freshness.left(known)
+        return self._freshness.left(known) or self._connectivity.get_hold()
 
     def _entry_ttl(self, path: RemotePath, entry: Entry | None) -> float:
         if entry is None:
             return self._ttls.negative
         return self._ttls.inner if path.boundary_kind is None else self._ttls.boundary
+
+
+def _is_impossible(path: RemotePath) -> bool:
+    """Whether no catalog, schema or volume can have such a name."""
+    return path.boundary_kind is not None and not _NOT_IN_SECURABLE_NAMES.isdisjoint(path.name)

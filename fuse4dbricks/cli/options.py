@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import Field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
+from fuse4dbricks.cli.measures import age
 from fuse4dbricks.config import MountConfig, flag_of, option_fields
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -21,6 +23,30 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 ENVIRONMENT_PREFIX = "FUSE4DBRICKS"
 
 ENVIRONMENT = {"auto_envvar_prefix": ENVIRONMENT_PREFIX, "help_option_names": ["-h", "--help"]}
+
+
+def duration(text: str) -> float:
+    """``8h``, ``30m``, ``45s``, ``2d``, or a number of seconds → seconds.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return age(text)
+
+
+def one_of(words: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """A parser of one of a few words, whatever its case."""
+
+    def word(text: str) -> StrEnum:
+        try:
+            return words(text.lower())
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is none of {', '.join(words)}") from None
+
+    return word
 
 
 def octal(text: str) -> int:
@@ -35,11 +61,31 @@ def octal(text: str) -> int:
         raise click.BadParameter(f"{text!r} is not an octal number such as 0440") from None
 
 
+def in_words(seconds: float) -> str:
+    """``28800.0`` → ``8h``."""
+    size, unit = next((size, unit) for size, unit in _UNITS if not seconds % size)
+    return f"{seconds / size:g}{unit}"
+
+
 def mount_options(command: Command) -> Command:
     """Decorate ``command`` with one flag for each option of a mount, shown in the order of the declaration."""
     for option in reversed(list(option_fields())):
         command = _flag(option)(command)
     return command
+
+
+def some_mount_options(*names: str) -> Callable[[Command], Command]:
+    """Decorate a command with the flags of these options of a mount."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed([each for each in option_fields() if each.name in names]):
+            command = _flag(option)(command)
+        return command
+
+    return decorate
+
+
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def _flag(option: Field[Any]) -> Callable[[Command], Command]:
@@ -56,6 +102,24 @@ def _flag(option: Field[Any]) -> Callable[[Command], Command]:
             type=octal,
             metavar="OCTAL",
             default=f"{option.default:04o}",
+            show_default=True,
+            help=meaning,
+        )
+    if option.metadata["is_duration"]:
+        return click.option(
+            flag,
+            type=duration,
+            metavar="DURATION",
+            default=in_words(float(str(option.default))),
+            show_default=True,
+            help=meaning,
+        )
+    if issubclass(given, StrEnum):
+        return click.option(
+            flag,
+            type=one_of(given),
+            metavar=f"[{'|'.join(given)}]",
+            default=str(option.default),
             show_default=True,
             help=meaning,
         )

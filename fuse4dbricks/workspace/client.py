@@ -15,6 +15,7 @@ import httpx
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.workspace.calls import Caller
+from fuse4dbricks.workspace.door import Door
 from fuse4dbricks.workspace.files_api import FilesApi
 from fuse4dbricks.workspace.identity import Identity
 from fuse4dbricks.workspace.limits import Limits
@@ -32,10 +33,14 @@ class Workspace:
         identity: whose token is this.
         catalog: catalogs, schemas, volumes.
         files: what is inside volumes.
+        door: whether there is a way there at all; None where a transport of one's own has no connections.
     """
 
-    def __init__(self, host: str, caller: Caller, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self, host: str, caller: Caller, transport: httpx.AsyncBaseTransport, door: Door | None
+    ) -> None:
         self.host = host
+        self.door = door
         self.identity = Identity(caller)
         self.catalog = UnityCatalog(caller, self.identity, caller.metrics)
         self.files = FilesApi(caller, self.identity, caller.metrics)
@@ -70,10 +75,12 @@ class Workspace:
         address = parse_workspace_url(url)
         patience = patience or Patience()
         limits = limits or Limits()
+        door = None
         if transport is None:
             transport = open_transport(
                 address, verify=verify, patience=patience, connections=limits.connections
             )
+            door = Door(transport, address.base, patience.connect)
         caller = Caller(
             base=address.base,
             transport=transport,
@@ -82,7 +89,7 @@ class Workspace:
             metrics=metrics,
             clock=clock,
         )
-        return cls(address.host, caller, transport)
+        return cls(address.host, caller, transport, door)
 
     async def aclose(self) -> None:
         """Close all connections; calls in flight fail."""

@@ -61,6 +61,15 @@ class Pool(httpx.AsyncBaseTransport):
         self._busy.add(link)
         return await exchange(link, request, partial(self._end, origin))
 
+    async def knock(self, url: httpx.URL, limit: float) -> None:
+        """Make a link to the host of ``url``, whatever links there are, and keep it for the next request.
+
+        Raises:
+            httpx.HTTPError: there is none to be had; each step of making it may take ``limit`` seconds.
+        """
+        link = await self._dialer.dial(url, limit)
+        self._end((url.scheme, host_of(url), port_of(url)), link, is_reusable=True)
+
     async def aclose(self) -> None:
         """Close every link; replies that are being read fail."""
         self._is_closed = True

@@ -29,7 +29,7 @@ KEEPALIVE_EXPIRY = 30.0
 
 def open_transport(
     url: WorkspaceUrl, *, verify: ssl.SSLContext | None, patience: Patience, connections: int
-) -> httpx.AsyncBaseTransport:
+) -> Pool:
     """A transport with a pool of HTTP/1.1 connections to ``url``.
 
     Args:

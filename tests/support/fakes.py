@@ -558,6 +558,7 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
             connectivity=connectivity,
             desk=Desk(
                 access=access,
+                connectivity=connectivity,
                 tokens=tokens,
                 written=written,
                 logins=logins,

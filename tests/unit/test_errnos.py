@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from fuse4dbricks import errors
-from fuse4dbricks.cache.connectivity import NotAsked
 from fuse4dbricks.concurrency.flights import FlightAborted
+from fuse4dbricks.errors import NotAsked
 from fuse4dbricks.fuse.errnos import ERRNO_OF, errno_of, log_failure, stray_errno
 
 

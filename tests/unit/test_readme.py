@@ -17,7 +17,7 @@ from fuse4dbricks.cli.auth import NotSignedInError
 from fuse4dbricks.cli.cache import CacheNotInOrderError, cache
 from fuse4dbricks.cli.main import commands
 from fuse4dbricks.cli.mount import mount
-from fuse4dbricks.cli.options import ENVIRONMENT_PREFIX
+from fuse4dbricks.cli.options import ENVIRONMENT_PREFIX, in_words
 from fuse4dbricks.config import MountConfig, flag_of, option_fields
 from fuse4dbricks.fuse.errnos import ERRNO_OF
 
@@ -85,6 +85,10 @@ def test_the_table_of_options_is_complete_and_true() -> None:
             assert shown == "off", option.name
         elif option.name.endswith("_mode"):
             assert shown == f"{option.default:04o}", option.name
+        elif option.metadata["is_duration"]:
+            assert shown == in_words(float(str(option.default))), option.name
+        elif isinstance(option.default, str):
+            assert shown == option.default, option.name
         elif option.default not in {None, ()}:
             assert float(shown) == option.default, option.name
 

@@ -15,6 +15,7 @@ from fuse4dbricks.access import Access
 from fuse4dbricks.auth.chain import TokenChain
 from fuse4dbricks.auth.logins import DeviceLogins
 from fuse4dbricks.auth.written import WrittenTokens
+from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.errors import (
     AccessDenied,
     Fuse4dbricksError,
@@ -37,12 +38,14 @@ class Desk:
         self,
         *,
         access: Access,
+        connectivity: Connectivity,
         tokens: TokenChain,
         written: WrittenTokens,
         logins: DeviceLogins,
         workspace: str,
     ) -> None:
         self._access = access
+        self._connectivity = connectivity
         self._tokens = tokens
         self._written = written
         self._logins = logins
@@ -97,6 +100,7 @@ class Desk:
             uid=uid,
             identity_uid=self._tokens.identity_of(uid),
             workspace=self._workspace,
+            connection=self._connectivity.state,
             principal=None if viewer is None else viewer.principal,
             answered=None if token is None else self._tokens.get_source_name(uid, token),
             problem=problem,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from fuse4dbricks.auth.logins import LoginState, Phase
 from fuse4dbricks.auth.source import Report
 from fuse4dbricks.tokens import Principal
+from fuse4dbricks.weather import State
 
 #: Of the JSON form; grows when a field changes its meaning or goes.
 SCHEMA = 1
@@ -22,6 +23,7 @@ class Status:
     Attributes:
         uid: who asked.
         identity_uid: whose sources serve him; another one's with ``--single-principal``.
+        connection: how the way to the workspace is.
         principal: who he is in the workspace, when that is known.
         answered: the source whose token is used.
         problem: why he is not let in; empty when he is.
@@ -30,6 +32,7 @@ class Status:
     uid: int
     identity_uid: int
     workspace: str
+    connection: State
     principal: Principal | None
     answered: str | None
     problem: str
@@ -50,6 +53,7 @@ class Status:
 
     def _lines(self) -> Iterator[str]:
         yield f"workspace   {self.workspace}"
+        yield f"connection  {self.connection}"
         yield f"local user  {self.uid}"
         if self.identity_uid != self.uid:
             yield f"            reads as uid {self.identity_uid} does (--single-principal)"

@@ -1,0 +1,172 @@
+"""Who finds out that it is over, how soon, and what it costs: on a clock that jumps from one timer to the next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.cache.lookout import (
+    BELIEVED_SECONDS,
+    IDLE_PAUSE,
+    LONGEST_PAUSE,
+    LOOK_SECONDS,
+    SUSPICIOUS_SECONDS,
+    Lookout,
+)
+from fuse4dbricks.errors import ConnectionLost, Unreachable
+from fuse4dbricks.weather import Mode, State
+
+
+class TrioClock:
+    """Both clocks are trio's."""
+
+    def monotonic(self) -> float:
+        return trio.current_time()
+
+    def wall(self) -> float:
+        return trio.current_time()
+
+
+class Door:
+    """A way that is open, closed, or swallows whoever goes through it."""
+
+    def __init__(self) -> None:
+        self.failure: Unreachable | None = None
+        self.is_black_hole = False
+        self.knocks: list[float] = []
+
+    async def knock(self) -> None:
+        self.knocks.append(trio.current_time())
+        if self.is_black_hole:
+            await trio.sleep_forever()
+        if self.failure is not None:
+            raise self.failure
+
+
+@asynccontextmanager
+async def looking(mode: Mode = Mode.AUTO) -> AsyncIterator[tuple[Connectivity, Door]]:
+    clock, door = TrioClock(), Door()
+    connectivity = Connectivity(clock, mode)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Lookout(connectivity, door, clock).run)
+        await wait_all_tasks_blocked()
+        yield connectivity, door
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_all_is_well_nobody_looks(autojump_clock: MockClock) -> None:
+    async with looking() as (_, door):
+        await trio.sleep(80_000)
+        assert door.knocks == []
+
+
+async def test_the_end_of_an_outage_is_seen_soon_while_somebody_asks(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        door.failure = Unreachable("no route")
+        connectivity.note_failure(door.failure)
+        for _ in range(600):
+            connectivity.get_outage()
+            await trio.sleep(1)
+        pauses = [later - sooner for sooner, later in zip(door.knocks, door.knocks[1:], strict=False)]
+        assert pauses[0] <= 2
+        assert max(pauses) <= LONGEST_PAUSE + 1
+        door.failure = None
+        back_at = trio.current_time()
+        for _ in range(int(10 * LONGEST_PAUSE) + 10):
+            if connectivity.get_outage() is None:
+                break
+            await trio.sleep(0.1)
+        assert trio.current_time() - back_at <= LONGEST_PAUSE + 1
+        assert connectivity.state is State.ONLINE
+        count = len(door.knocks)
+        await trio.sleep(80_000)
+        assert len(door.knocks) == count
+
+
+async def test_an_outage_that_nobody_minds_costs_a_look_a_minute(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        door.failure = Unreachable("no route")
+        connectivity.note_failure(door.failure)
+        await trio.sleep(3600)
+        assert len(door.knocks) <= 3600 / IDLE_PAUSE + 2
+        assert connectivity.is_down, "nobody has to find out for himself"
+        door.failure = None
+        await trio.sleep(IDLE_PAUSE + 1)
+        assert connectivity.state is State.ONLINE
+
+
+async def test_after_an_idle_hour_whoever_asks_hastens_the_look(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        door.failure = Unreachable("no route")
+        connectivity.note_failure(door.failure)
+        await trio.sleep(3600 + LONGEST_PAUSE)
+        door.failure = None
+        connectivity.get_outage()
+        await trio.sleep(LONGEST_PAUSE + 1)
+        assert connectivity.state is State.ONLINE
+
+
+async def test_a_black_hole_is_an_outage(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        door.is_black_hole = True
+        connectivity.note_failure(ConnectionLost("cut"))
+        await trio.sleep(LOOK_SECONDS + 0.1)
+        assert connectivity.state is State.OFFLINE
+        assert BELIEVED_SECONDS > IDLE_PAUSE + LOOK_SECONDS
+        for _ in range(1000):
+            assert connectivity.is_down, "between two looks, too"
+            await trio.sleep(1.7)
+
+
+async def test_a_doubt_that_is_settled_is_no_outage(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        for _ in range(100):
+            connectivity.note_failure(ConnectionLost("cut"))
+            await trio.sleep(0.1)
+        assert connectivity.state is State.DEGRADED, "calls fail, and the workspace is there"
+        assert 1 <= len(door.knocks) <= 4
+
+
+async def test_a_long_wait_is_a_reason_to_look(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        door.is_black_hole = True
+        with pytest.raises(Unreachable), connectivity.reaching():
+            await trio.sleep(1000)
+        assert trio.current_time() <= 2 * SUSPICIOUS_SECONDS + LOOK_SECONDS
+
+
+async def test_a_slow_workspace_is_not_taken_for_gone(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        with connectivity.reaching():
+            await trio.sleep(20)
+        assert door.knocks
+        assert connectivity.state is State.ONLINE
+
+
+async def test_a_line_that_flaps_is_not_dialled_each_second(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        for _ in range(60):
+            door.failure = Unreachable("no route")
+            connectivity.note_failure(door.failure)
+            connectivity.get_outage()
+            await trio.sleep(9)
+            connectivity.get_outage()
+            door.failure = None
+            connectivity.note_answer()
+            await trio.sleep(1)
+        assert len(door.knocks) < 200
+
+
+async def test_told_to_be_offline_it_never_looks(autojump_clock: MockClock) -> None:
+    async with looking(Mode.ALWAYS) as (connectivity, door):
+        connectivity.doubted.set()
+        connectivity.note_doubt()
+        with pytest.raises(Unreachable):
+            connectivity.raise_if_down()
+        await trio.sleep(1e4)
+        assert door.knocks == []
