@@ -78,8 +78,7 @@ class Caller:
         call: Call,
         token: Token,
         parse: Callable[[Any, float], T],
-        *,
-        urgency: Urgency = Urgency.WAITED,
+        ticket: Ticket | None = None,
     ) -> T:
         """What ``parse(payload, observed_at)`` makes of the JSON of a 200.
 
@@ -92,7 +91,7 @@ class Caller:
             body = await reply.body.read_all(MAX_JSON, budget.deadline)
             return _parse(call, reply, body, parse)
 
-        return await self._fetch(call, token, urgency, read)
+        return await self._fetch(call, token, ticket or Ticket(), read)
 
     async def fetch_head(self, call: Call, token: Token, parse: Callable[[Mapping[str, str], float], T]) -> T:
         """What ``parse(headers, observed_at)`` makes of the headers of a 200.
@@ -106,13 +105,12 @@ class Caller:
             await reply.body.read_all(MAX_ERROR_BODY, budget.deadline)
             return _attributed(call, reply, lambda: parse(reply.headers, reply.observed_at))
 
-        return await self._fetch(call, token, Urgency.WAITED, read)
+        return await self._fetch(call, token, Ticket(), read)
 
     async def _fetch(
-        self, call: Call, token: Token, urgency: Urgency, read: Callable[[Reply, Budget], Awaitable[T]]
+        self, call: Call, token: Token, ticket: Ticket, read: Callable[[Reply, Budget], Awaitable[T]]
     ) -> T:
         budget = self.budget()
-        ticket = Ticket(urgency)
 
         async def attempt() -> T:
             async with await self.open(call, token, ticket, budget) as reply:

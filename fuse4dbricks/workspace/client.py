@@ -15,6 +15,7 @@ import httpx
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.workspace.calls import Caller
+from fuse4dbricks.workspace.cloud import CloudStore, open_cloud_store
 from fuse4dbricks.workspace.door import Door
 from fuse4dbricks.workspace.files_api import FilesApi
 from fuse4dbricks.workspace.identity import Identity
@@ -37,14 +38,20 @@ class Workspace:
     """
 
     def __init__(
-        self, host: str, caller: Caller, transport: httpx.AsyncBaseTransport, door: Door | None
+        self,
+        host: str,
+        caller: Caller,
+        transport: httpx.AsyncBaseTransport,
+        door: Door | None,
+        cloud: CloudStore | None,
     ) -> None:
         self.host = host
         self.door = door
         self.identity = Identity(caller)
         self.catalog = UnityCatalog(caller, self.identity, caller.metrics)
-        self.files = FilesApi(caller, self.identity, caller.metrics)
+        self.files = FilesApi(caller, self.identity, caller.metrics, cloud)
         self._transport = transport
+        self._cloud = cloud
 
     @classmethod
     def at(
@@ -57,6 +64,7 @@ class Workspace:
         verify: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         limits: Limits | None = None,
+        use_presigned: bool = False,
     ) -> Self:
         """The workspace at ``url``. Nothing is sent yet.
 
@@ -68,6 +76,7 @@ class Workspace:
             verify: whom to trust; by default the usual authorities, or SSL_CERT_FILE.
             transport: instead of the network.
             limits: of calls at once and per second.
+            use_presigned: whether large files may come from the cloud store, by URLs that the workspace gives out.
 
         Raises:
             ConfigError: the URL, or what the environment says about proxy and certificates, cannot be used.
@@ -89,11 +98,18 @@ class Workspace:
             metrics=metrics,
             clock=clock,
         )
-        return cls(address.host, caller, transport, door)
+        cloud = (
+            open_cloud_store(address, verify=verify, patience=patience, clock=clock, metrics=metrics)
+            if use_presigned
+            else None
+        )
+        return cls(address.host, caller, transport, door, cloud)
 
     async def aclose(self) -> None:
         """Close all connections; calls in flight fail."""
         await self._transport.aclose()
+        if self._cloud is not None:
+            await self._cloud.aclose()
 
     async def __aenter__(self) -> Self:
         return self

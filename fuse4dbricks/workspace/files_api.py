@@ -15,9 +15,10 @@ from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.workspace.calls import Caller
+from fuse4dbricks.workspace.cloud import CloudStore
 from fuse4dbricks.workspace.exchange import Call
 from fuse4dbricks.workspace.identity import Identity
-from fuse4dbricks.workspace.limits import Lane, Ticket, Urgency
+from fuse4dbricks.workspace.limits import Lane, Ticket
 from fuse4dbricks.workspace.pages import RejectLog
 from fuse4dbricks.workspace.ranges import observed_version
 from fuse4dbricks.workspace.streams import RangeStream
@@ -44,7 +45,10 @@ class Page:
 class FilesApi:
     """What a reader asks of the Files API."""
 
-    def __init__(self, caller: Caller, identity: Identity, metrics: Metrics) -> None:
+    def __init__(
+        self, caller: Caller, identity: Identity, metrics: Metrics, cloud: CloudStore | None = None
+    ) -> None:
+        self._cloud = cloud
         self._caller = caller
         self._identity = identity
         self._rejects = RejectLog(metrics)
@@ -56,9 +60,9 @@ class FilesApi:
         page_token: str | None = None,
         page_size: int | None = None,
         *,
-        urgency: Urgency = Urgency.WAITED,
+        ticket: Ticket | None = None,
     ) -> Page:
-        """One page of a folder; without ``page_size`` the largest (1,000).
+        """One page of a folder; without ``page_size`` the largest (1,000). Without a ``ticket`` somebody waits for it.
 
         Walk the pages with a :class:`~fuse4dbricks.workspace.pages.PageTrail`: this sees one at a time.
 
@@ -73,7 +77,7 @@ class FilesApi:
         call = Call("listing", Lane.METADATA, "GET", _url_path("directories", path), query)
         async with self._identity.settling_denials(token):
             listing, observed_at = await self._caller.fetch_json(
-                call, token, lambda payload, at: (parse_directory(payload, at), at), urgency=urgency
+                call, token, lambda payload, at: (parse_directory(payload, at), at), ticket
             )
         if page_token is not None and listing.next_token == page_token:
             raise ProtocolViolation(f"the listing of {path} repeats a page token")
@@ -120,7 +124,10 @@ class FilesApi:
         if not 0 <= start <= stop <= version.size:
             raise ValueError(f"bytes {start} to {stop} of a file of {version.size}")
         url_path = _url_path("files", path)
-        return RangeStream(self._caller, self._identity, token, url_path, start, stop, version, ticket)
+        detour = None if self._cloud is None else self._cloud.way_to(token, path, self.fetch_download_url)
+        return RangeStream(
+            self._caller, self._identity, token, url_path, start, stop, version, ticket, detour
+        )
 
     async def fetch_download_url(self, token: Token, path: RemotePath) -> DownloadUrl:
         """A presigned URL for a file. It is a secret, and its host must never see the token.
