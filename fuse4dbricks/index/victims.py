@@ -2,7 +2,7 @@
 """The least recently used chunks, without an index on the time of use.
 
 The difficulty: an index on ``last_access_ms`` makes each touch 8 times as dear, and without one the oldest are found by
-a scan, 0.1 s with 1,000,000 chunks. So one scan fetches the next thousands, and batches are served from these: a
+a scan, 0.15 s with 1,000,000 chunks. So one scan fetches the next thousands, and batches are served from these: a
 candidate that was touched since has another time in its row and is passed over, and whatever is written with a time
 inside the stretch already scanned (the clock went back) voids the list.
 """
@@ -18,8 +18,8 @@ from fuse4dbricks.index.records import Share, Victim, VictimQuery
 #: Runs a statement in the writer's transaction and gives its rows.
 Select = Callable[[str, Binds], list[Row]]
 
-#: Candidates per scan: 40 batches, 1 MB of RAM.
-SCAN_ROWS = 10_000
+#: Candidates per scan: 128 batches, 4 MB of RAM. With 1,000,000 chunks a scan takes 0.15 s, 5 us for each of these.
+SCAN_ROWS = 32_768
 
 #: Users and catalogs over their quota whose candidates are kept.
 MAX_LISTS = 16

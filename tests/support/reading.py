@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -204,6 +204,7 @@ class DictDisk:
         self.most_loading = 0
         self.held: Counter[tuple[RemotePath, Version]] = Counter()
         self.owners: Counter[str] = Counter()
+        self.used: list[Collection[int] | None] = []
         self.dropped: list[Version] = []
         self.pace: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
@@ -245,8 +246,9 @@ class DictDisk:
     def hold(self, path: RemotePath, version: Version) -> None:
         self.held[path, version] += 1
 
-    def release(self, path: RemotePath, version: Version) -> None:
+    def release(self, path: RemotePath, version: Version, used: Collection[int] | None = ()) -> None:
         self.held[path, version] -= 1
+        self.used.append(used)
 
     def publish(
         self,

@@ -54,6 +54,7 @@ class Content:
         chunks: in RAM or arriving, by index.
         extents: remote reads under way.
         exact: the version, with the ETag that the first reply showed: what later replies are held to.
+        used: chunks that RAM answered for since a handle was last closed.
         changed: why this version is no more; from then on nothing of it is served.
     """
 
@@ -66,6 +67,7 @@ class Content:
         "extents",
         "path",
         "tiers",
+        "used",
         "version",
     )
 
@@ -76,6 +78,7 @@ class Content:
         self.chunks: dict[int, Chunk] = {}
         self.extents: set[Extent] = set()
         self.changed: VersionChanged | None = None
+        self.used: set[int] = set()
         self._unreadable: set[int] = set()
 
     def get_length(self, index: int) -> int:
@@ -89,6 +92,7 @@ class Content:
         if chunk is None:
             return self._read_now(index, start, stop - start)
         self.tiers.ram.touch(chunk)
+        self.used.add(index)
         return chunk.get(start, stop)
 
     def _read_now(self, index: int, start: int, length: int) -> bytes | None:

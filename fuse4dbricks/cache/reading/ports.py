@@ -6,7 +6,7 @@ a scripted source and a disk of dictionaries.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -71,8 +71,8 @@ class DiskReads(Protocol):
         """One more handle is open: eviction leaves its chunks alone."""
         ...
 
-    def release(self, path: RemotePath, version: Version, /) -> None:
-        """One handle less."""
+    def release(self, path: RemotePath, version: Version, used: Collection[int] | None = (), /) -> None:
+        """One handle less, which had ``used`` chunks without asking for them here; None: it may have been any."""
         ...
 
 

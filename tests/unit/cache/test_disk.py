@@ -571,3 +571,19 @@ async def test_an_unexpected_exception_ends_one_chunk_and_not_the_mount(
         await until(lambda: rig.metrics.get("tasks.failed", task="publish") == 1)
         assert rig.known() == frozenset()
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_what_is_read_from_ram_or_by_the_kernel_is_not_evicted_as_if_nobody_did(tmp_path: Path) -> None:
+    from_ram, from_kernel, idle = (dataclasses.replace(FILE, last_modified=number) for number in (1, 2, 3))
+    async with tier_rig(tmp_path / "cache", limits=DiskLimits(1_700_000, min_free_bytes=0)) as rig:
+        for version in (from_ram, from_kernel, idle):
+            await rig.store_chunks(*range(10), version=version)
+        for number in range(10, 60):
+            rig.clock.step(1)
+            for version, used in ((from_ram, {1, 2}), (from_kernel, None)):
+                rig.tier.hold(PATH, version)
+                rig.tier.release(PATH, version, used)
+            await rig.store_chunks(*range(10), version=dataclasses.replace(FILE, last_modified=number))
+        assert rig.known(version=idle) == frozenset()
+        assert rig.known(version=from_ram) == {1, 2}
+        assert rig.known(version=from_kernel) == set(range(10))

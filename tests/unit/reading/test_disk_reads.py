@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -183,3 +185,20 @@ async def test_a_read_that_is_cancelled_in_a_load_leaves_the_chunk_to_others() -
         assert reader.get(0, CHUNK) == content[:CHUNK]
         assert rig.disk.loads == {0: 1}
         reader.close()
+
+
+async def test_what_ram_answered_counts_as_used_on_disk_when_the_handle_is_closed() -> None:
+    async with reading_rig(content_of(8 * CHUNK)) as rig:
+        with closing(rig.open()) as first:
+            await read_through(first)
+        await rig.settle()
+        with closing(rig.open()) as again:
+            assert isinstance(again.get(5 * CHUNK, 10), memoryview)
+            assert again.get(7 * CHUNK - 5, 10) is not None
+        assert rig.disk.used[-1] == {5, 6, 7}
+
+
+async def test_a_handle_that_asked_for_nothing_may_have_had_anything_from_the_kernel() -> None:
+    async with reading_rig(content_of(8 * CHUNK)) as rig:
+        rig.open().close()
+        assert rig.disk.used == [None]
