@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import cache_stats, fio_jobs, random_reads, sequential, start
+from benchmarks import cache_stats, fio_jobs, growth, random_reads, sequential, start
 from benchmarks.line import serving
 from benchmarks.report import write_html
 from benchmarks.results import write
@@ -25,6 +25,7 @@ QUESTIONS = {
     "fio_jobs": fio_jobs.run,
     "start": start.run,
     "cache_stats": cache_stats.run,
+    "growth": growth.run,
 }
 
 
