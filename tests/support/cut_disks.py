@@ -59,6 +59,10 @@ class CutDisk:
         finally:
             os.close(descriptor)
 
+    def sync(self) -> None:
+        """What was written so far reaches the disk."""
+        subprocess.run(["sync", "-f", self.path], check=True)
+
     def unmount(self) -> None:
         """With all that is open on it closed; its loop device goes with it."""
         subprocess.run(["umount", self.path], check=True, capture_output=True)
