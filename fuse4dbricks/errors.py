@@ -79,6 +79,7 @@ class RemoteError(Fuse4dbricksError):
         request_id: the service's ``x-request-id`` (or the one in ``details``), for its support; may be None.
         status: HTTP status if there was an answer.
         error_code: the service's own code (``PERMISSION_DENIED``); for refinement in messages only.
+        said: the service's own words, bounded and printable; None where it used none.
     """
 
     def __init__(
@@ -88,11 +89,13 @@ class RemoteError(Fuse4dbricksError):
         status: int | None = None,
         error_code: str | None = None,
         request_id: str | None = None,
+        said: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.error_code = error_code
         self.request_id = request_id
+        self.said = said
 
 
 class NotFound(RemoteError):

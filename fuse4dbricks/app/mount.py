@@ -42,6 +42,7 @@ from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.vfs.attributes import Look
+from fuse4dbricks.vfs.explaining.explainer import Inquiry
 from fuse4dbricks.vfs.filesystem import Filesystem
 from fuse4dbricks.workspace.client import Workspace
 from fuse4dbricks.workspace.files_api import FilesApi
@@ -172,6 +173,11 @@ def build_filesystem(base: Base) -> Filesystem:
         metadata=metadata,
         content=content,
         holdings=_build_holdings(base, content),
+        inquiry=Inquiry(
+            TreeFetcher(base.workspace.catalog, base.workspace.files, access),
+            base.workspace.catalog,
+            content.count_calls,
+        ),
         connectivity=connectivity,
         desk=base.signing_in.desk(access, connectivity, base.workspace.host),
         look=_look(base),

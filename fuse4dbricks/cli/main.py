@@ -29,6 +29,7 @@ COMMANDS = {
     "auth": "fuse4dbricks.cli.auth:auth",
     "cache": "fuse4dbricks.cli.cache:cache",
     "cache-stats": "fuse4dbricks.cli.cache_stats:cache_stats",
+    "explain": "fuse4dbricks.cli.explain:explain",
     "demo": "fuse4dbricks.cli.demo:demo",
     "local-workspace": "fuse4dbricks.cli.workspace:local_workspace",
 }

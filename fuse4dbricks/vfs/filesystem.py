@@ -39,9 +39,11 @@ from fuse4dbricks.paths import RemotePath, name_from_kernel
 from fuse4dbricks.tokens import Viewer
 from fuse4dbricks.vfs.attributes import Attributes, Look
 from fuse4dbricks.vfs.content import Content
+from fuse4dbricks.vfs.control.asking import AskingHandle, Questions
 from fuse4dbricks.vfs.control.desk import Desk
 from fuse4dbricks.vfs.control.tree import AUTH_INO, WRITABLE, ControlTree
 from fuse4dbricks.vfs.control.writing import WritingHandle
+from fuse4dbricks.vfs.explaining.explainer import Explainer, Inquiry
 from fuse4dbricks.vfs.folders import FolderReader
 from fuse4dbricks.vfs.gate import Gate
 from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, OpenText
@@ -78,6 +80,7 @@ class Filesystem:
         metadata: MetadataCache,
         content: Content,
         holdings: Holdings,
+        inquiry: Inquiry,
         connectivity: Connectivity,
         desk: Desk,
         look: Look,
@@ -91,7 +94,16 @@ class Filesystem:
         self.recalls = Recalls(self.handles, self.inodes, self._gate)
         self._look = look
         self._xattrs = ExtendedAttributes(metadata, holdings, is_listed=look.lists_xattrs)
-        self.control = ControlTree(look, desk)
+        explainer = Explainer(
+            gate=self._gate,
+            metadata=metadata,
+            holdings=holdings,
+            inquiry=inquiry,
+            connectivity=connectivity,
+            desk=desk,
+            look=look,
+        )
+        self.control = ControlTree(look, desk, Questions(explainer.answer, explainer.refuse))
         self._folders = FolderReader(
             metadata, self.inodes, look.visibility, self._gate, self._attributes, self.control.get_attributes
         )
@@ -262,7 +274,7 @@ class Filesystem:
         """
         if self.control.is_control(ino):
             opened = await self.control.open(uid, ino, flags)
-            if isinstance(opened, WritingHandle):
+            if isinstance(opened, WritingHandle | AskingHandle):
                 return Opened(self.handles.add(opened), direct_io=True)
             number = self.handles.add(OpenText(opened.content))
             return Opened(number, keep_cache=opened.is_fixed, direct_io=not opened.is_fixed)
@@ -299,6 +311,8 @@ class Filesystem:
             return handle.content[offset : offset + length]
         if isinstance(handle, WritingHandle):
             return handle.answer[offset : offset + length]
+        if isinstance(handle, AskingHandle):
+            return await handle.read(offset, length)
         handle = self.handles.expect(number, OpenFile)
         viewer = await self._gate.resolve_viewer(handle.uid)
         await self._gate.admit(viewer, handle.path)
@@ -319,6 +333,9 @@ class Filesystem:
 
     def write(self, number: int, offset: int, content: bytes) -> int:
         """Write to a control file; returns the bytes taken."""
+        handle = self.handles.get(number)
+        if isinstance(handle, AskingHandle):
+            return handle.write(offset, content)
         return self.handles.expect(number, WritingHandle).write(offset, content)
 
     def flush(self, number: int) -> None:

@@ -84,6 +84,10 @@ class Gate:
         elif not self._access.get_grant(viewer, path.volume):
             await self._require(viewer, path.volume)
 
+    def has_proof(self, viewer: Viewer, path: RemotePath) -> bool:
+        """Whether the viewer may be shown what is in the volume of ``path`` without another question."""
+        return self._access.get_grant(viewer, path.volume)
+
     async def resolve_entry(self, viewer: Viewer, path: RemotePath) -> Known:
         """What is at ``path``, for somebody who may know.
 

@@ -12,6 +12,7 @@ from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import BadHandle, DeadlineExceeded
 from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.vfs.control.asking import AskingHandle
 from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.inodes import Node
 
@@ -103,7 +104,7 @@ class OpenFolder:
     names: list[tuple[str, int]] = field(default_factory=list)
 
 
-Handle = OpenFile | OpenText | OpenFolder | WritingHandle
+Handle = OpenFile | OpenText | OpenFolder | WritingHandle | AskingHandle
 H = TypeVar("H", bound=Handle)
 
 

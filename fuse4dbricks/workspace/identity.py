@@ -59,5 +59,9 @@ class Identity:
             return
         await self.fetch_principal(token)
         raise PermissionDenied(
-            str(denial), status=denial.status, error_code=denial.error_code, request_id=denial.request_id
+            str(denial),
+            status=denial.status,
+            error_code=denial.error_code,
+            request_id=denial.request_id,
+            said=denial.said,
         )

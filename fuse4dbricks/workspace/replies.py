@@ -55,6 +55,7 @@ class Facts(TypedDict):
     status: int
     error_code: str | None
     request_id: str | None
+    said: str | None
 
 
 class UnconfirmedDenial(PermissionDenied):
@@ -170,7 +171,7 @@ def failure_of(
     )
     code = None if complaint.code is None else complaint.code.replace(secret, "[redacted]")
     text = " ".join(part for part in (f"{what}: {status}", code, said) if part)
-    facts = Facts(status=status, error_code=code, request_id=complaint.request_id)
+    facts = Facts(status=status, error_code=code, request_id=complaint.request_id, said=said or None)
     if status == 429 or (complaint.code in _THROTTLING_CODES and status != 403):
         wait = parse_retry_after(headers.get("retry-after"), complaint.retry_delay, now)
         return Setback(Throttled(text, **facts), reason="429", tries=THROTTLED_TRIES, retry_after=wait)

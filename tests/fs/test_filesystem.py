@@ -323,6 +323,7 @@ async def test_without_a_token_only_the_readme_and_auth_are_there() -> None:
         assert await stranger.list_inode(ROOT_INO) == ["README.txt", ".auth"]
         assert await stranger.list_inode(AUTH_INO) == [
             "README.txt",
+            "explain",
             "login",
             "login.sh",
             "personal_access_token",
@@ -369,6 +370,7 @@ async def test_a_token_is_written_as_a_shell_does() -> None:
         assert "main" in await kernel.list_inode(ROOT_INO)
         assert await kernel.list_inode(AUTH_INO) == [
             "README.txt",
+            "explain",
             "login",
             "login.sh",
             "status",

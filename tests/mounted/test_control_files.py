@@ -47,6 +47,7 @@ def test_without_a_token_there_is_only_help(locked: LiveMount) -> None:
     assert names(locked.path) == LOCKED
     assert names(locked.path / ".auth") == [
         "README.txt",
+        "explain",
         "login",
         "login.sh",
         "personal_access_token",

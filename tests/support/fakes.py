@@ -34,6 +34,7 @@ from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Principal, Token, Viewer
 from fuse4dbricks.vfs.attributes import Look
 from fuse4dbricks.vfs.control.desk import Desk
+from fuse4dbricks.vfs.explaining.explainer import Inquiry
 from fuse4dbricks.vfs.filesystem import Filesystem
 from fuse4dbricks.visibility import EVERYTHING, Visibility
 
@@ -108,6 +109,7 @@ class FakeWorkspace:
         self.page_size = 1000
         self.calls: list[Call] = []
         self.down: RemoteError | None = None
+        self.privileges: list[str] = []
         self.unsized: set[RemotePath] = set()
         self.before_reply: Callable[[Call], Awaitable[None]] | None = None
         self._failures: list[tuple[str, RemoteError]] = []
@@ -180,6 +182,12 @@ class FakeWorkspace:
         if not self._may_see(principal, canonical):
             raise PermissionDenied(f"no USE on {path}", status=403)
         return entry
+
+    async def fetch_effective_permissions(
+        self, token: Token, path: RemotePath, principal: Principal
+    ) -> list[str]:
+        await self._enter("privileges", token, path)
+        return self.privileges
 
     async def fetch_page(self, token: Token, path: RemotePath, page_token: str | None = None) -> FakePage:
         await self._enter_volume("listing", token, path)
@@ -539,8 +547,9 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
             clock=clock,
             ttl=PERMISSION_TTL,
         )
+        fetcher = TreeFetcher(workspace, workspace, access)
         metadata = MetadataCache(
-            fetcher=TreeFetcher(workspace, workspace, access),
+            fetcher=fetcher,
             shelf=TreeShelf(setting.tree, Freshness(clock)),
             connectivity=connectivity,
             supervisor=supervisor,
@@ -555,6 +564,7 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
             metadata=metadata,
             content=content,
             holdings=Holdings(setting.held, content, setting.pinned.__contains__),
+            inquiry=Inquiry(fetcher, workspace, lambda holding: int(not holding.is_complete)),
             connectivity=connectivity,
             desk=Desk(
                 access=access,

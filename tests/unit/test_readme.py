@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import re
 import tomllib
@@ -15,11 +16,13 @@ from fuse4dbricks import errors
 from fuse4dbricks.auth.variables import PLAIN, SECRETS
 from fuse4dbricks.cli.auth import NotSignedInError
 from fuse4dbricks.cli.cache import CacheNotInOrderError, cache
+from fuse4dbricks.cli.explain import EXIT_CODES as EXPLAIN_CODES
 from fuse4dbricks.cli.main import commands
 from fuse4dbricks.cli.mount import mount
 from fuse4dbricks.cli.options import ENVIRONMENT_PREFIX, in_words
 from fuse4dbricks.config import MountConfig, flag_of, option_fields
 from fuse4dbricks.fuse.errnos import ERRNO_OF
+from fuse4dbricks.vfs.explaining.answer import Explanation, Standing, Verdict
 
 TREE = Path(__file__).resolve().parents[2]
 README = (TREE / "README.md").read_text(encoding="utf-8")
@@ -102,7 +105,7 @@ def test_variables_exist() -> None:
 
 
 def test_exit_codes() -> None:
-    (sentence,) = re.findall(r"Exit codes: (.*?)\n\n", README, re.DOTALL)
+    (sentence,) = re.findall(r"Exit codes: (0 after.*?)\n\n", README, re.DOTALL)
     assert f"{errors.ConfigError.exit_code} for bad usage" in sentence
     assert f"{errors.MountError.exit_code} when the mount point or FUSE" in sentence
     assert f"{NotSignedInError.exit_code} when you are not signed in" in " ".join(sentence.split())
@@ -114,6 +117,19 @@ def test_the_commands_of_the_cache_are_all_there() -> None:
     rows = [re.findall(r"^`cache ([a-z]+)", row[0]) for row in table("command for the cache")]
     named = {name for found in rows for name in found}
     assert named == set(cache.commands)
+
+
+def test_the_exit_codes_of_explain() -> None:
+    (sentence,) = re.findall(r"Exit codes: 0 it can (.*?)\n\n", README, re.DOTALL)
+    assert {int(number) for number in re.findall(r"\b(\d) [a-z]", sentence)} == set(
+        EXPLAIN_CODES.values()
+    ) - {0}
+    for word in (*Verdict, *Standing):
+        assert f"`{word}`" in README, word
+    fields = {
+        name for row in table("field of `explain --json`") for name in re.findall(r"`([a-z_]+)`", row[0])
+    }
+    assert fields == {"schema", *(each.name for each in dataclasses.fields(Explanation))}
 
 
 ROW_OF = {

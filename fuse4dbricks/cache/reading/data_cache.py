@@ -12,8 +12,10 @@ from weakref import WeakValueDictionary
 
 import trio
 
+from fuse4dbricks.cache.holdings import Holding
 from fuse4dbricks.cache.reading.budget import WindowBudget
 from fuse4dbricks.cache.reading.content import Content, Tiers
+from fuse4dbricks.cache.reading.forecast import count_calls
 from fuse4dbricks.cache.reading.ports import DiskPort, RangeSource, ViewerOf
 from fuse4dbricks.cache.reading.ram import RamTier
 from fuse4dbricks.cache.reading.reader import FileReader, Tallies
@@ -111,6 +113,12 @@ class DataCache:
         if content is None or content.changed is not None:
             return frozenset()
         return frozenset(index for index, chunk in content.chunks.items() if chunk.is_complete)
+
+    def count_calls(self, holding: Holding) -> int:
+        """Remote reads that reading the whole of a file would make, about."""
+        size = self.chunk_size
+        held = {n for first, stop in holding.cached for n in range(first // size, -(-stop // size))}
+        return count_calls(holding.size, size, self._tiers.shape, frozenset(held))
 
     def get_gauges(self) -> Gauges:
         """A count of what is going on, for status and for tests."""

@@ -89,6 +89,10 @@ class Desk:
         """What ``.auth/login`` says to ``uid``."""
         return login_text(self._logins.get_state(self._tokens.identity_of(uid)))
 
+    def get_source(self, viewer: Viewer) -> str | None:
+        """Where the viewer's token is from."""
+        return self._tokens.get_source_name(viewer.uid, viewer.token)
+
     async def resolve_status(self, uid: int) -> Status:
         """How ``uid`` stands; asks what is not known, for a few seconds."""
         viewer, problem = None, "finding out who you are took too long"

@@ -35,10 +35,22 @@ login.sh                Run it to sign in through Microsoft Entra: it shows a pa
 
 login                   What login.sh uses. Write `login`, `cancel` or `logout` into it; read it for the state.
 
+explain                 Says why you may or may not read a path, and what is cached of it. `fuse4dbricks explain PATH`
+                        asks it for you.
+
 status, status.json     For you: which sources of a token were looked at, which answered, who you are in the
                         workspace, and until when. No secret is shown. `fuse4dbricks auth status MOUNTPOINT` prints it.
 
 These files are the same for everybody, and what they say is about whoever reads them.
+"""
+
+EXPLAIN_USAGE = """\
+Write a path of this mount, or one that begins with /Volumes, into this file, and read the answer, which is JSON, from
+the same open file:
+
+    exec 3<> .auth/explain; printf %s main/sales/raw/a.csv >&3; cat <&3
+
+`fuse4dbricks explain PATH` does that, and prints the answer for people.
 """
 
 LOGIN_SCRIPT = """\

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from fuse4dbricks.errors import AccessDenied, ReadOnly
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.vfs.attributes import Attributes, Look
+from fuse4dbricks.vfs.control.asking import AskingHandle, Questions
 from fuse4dbricks.vfs.control.desk import Desk
-from fuse4dbricks.vfs.control.texts import AUTH_README, LOGIN_SCRIPT, README
+from fuse4dbricks.vfs.control.texts import AUTH_README, EXPLAIN_USAGE, LOGIN_SCRIPT, README
 from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.inodes import ROOT_INO
 
@@ -27,6 +28,7 @@ LOGIN_INO = 6
 SCRIPT_INO = 7
 STATUS_INO = 8
 STATUS_JSON_INO = 9
+EXPLAIN_INO = 10
 
 README_NAME = "README.txt"
 AUTH_NAME = ".auth"
@@ -36,6 +38,7 @@ _CHILDREN = {
     ROOT_INO: {README_NAME: README_INO, AUTH_NAME: AUTH_INO},
     AUTH_INO: {
         README_NAME: AUTH_README_INO,
+        "explain": EXPLAIN_INO,
         "login": LOGIN_INO,
         "login.sh": SCRIPT_INO,
         TOKEN_NAME: TOKEN_INO,
@@ -49,12 +52,13 @@ _MODES = {
     AUTH_INO: stat.S_IFDIR | 0o555,
     TOKEN_INO: stat.S_IFREG | 0o222,
     LOGIN_INO: stat.S_IFREG | 0o666,
+    EXPLAIN_INO: stat.S_IFREG | 0o666,
     SCRIPT_INO: stat.S_IFREG | 0o555,
 }
 _TEXT_MODE = stat.S_IFREG | 0o444
 
-WRITABLE = frozenset({TOKEN_INO, LOGIN_INO})
-_VARYING = frozenset({TOKEN_INO, LOGIN_INO, STATUS_INO, STATUS_JSON_INO})
+WRITABLE = frozenset({TOKEN_INO, LOGIN_INO, EXPLAIN_INO})
+_VARYING = frozenset({TOKEN_INO, LOGIN_INO, STATUS_INO, STATUS_JSON_INO, EXPLAIN_INO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,10 @@ class ControlText:
 class ControlTree:
     """The control files of a mount."""
 
-    def __init__(self, look: Look, desk: Desk) -> None:
+    def __init__(self, look: Look, desk: Desk, questions: Questions) -> None:
         self._look = look
         self._desk = desk
+        self._questions = questions
         self._texts = {
             README_INO: README.format(place=look.shown_place, outline=look.outline).encode(),
             AUTH_README_INO: AUTH_README.encode(),
@@ -115,7 +120,7 @@ class ControlTree:
             attr_timeout=timeout,
         )
 
-    async def open(self, uid: int, ino: int, flags: int) -> ControlText | WritingHandle:
+    async def open(self, uid: int, ino: int, flags: int) -> ControlText | WritingHandle | AskingHandle:
         """The content of a text, or a handle that takes one.
 
         Raises:
@@ -123,6 +128,8 @@ class ControlTree:
             AccessDenied: the token cannot be read, or what ``uid`` writes does not count.
         """
         wanted = flags & os.O_ACCMODE
+        if ino == EXPLAIN_INO:
+            return AskingHandle(uid, self._questions, EXPLAIN_USAGE.encode())
         if ino == TOKEN_INO:
             if wanted != os.O_WRONLY:
                 raise AccessDenied("a token can be written, not read")
