@@ -287,8 +287,8 @@ def _spot(path: str | None) -> Spot:
 
 
 def _load_files(disk_cache_dir: Path | None, path: str | None) -> list[CachedFile]:
-    from fuse4dbricks.app.upkeep.inspection import list_files  # noqa: PLC0415 - --help needs none of it
     from fuse4dbricks.app.upkeep.fields import path_from  # noqa: PLC0415
+    from fuse4dbricks.app.upkeep.inspection import list_files  # noqa: PLC0415 - --help needs none of it
 
     where = _spot(path)
     return list_files(_folder(disk_cache_dir), path_from(where.path), where.host)

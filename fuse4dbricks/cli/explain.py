@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from fuse4dbricks.cli.places import Asked, find_asked
+from fuse4dbricks.cli.whereabouts import Asked, find_asked
 from fuse4dbricks.errors import MountError
 
 #: What the command ends with, by the verdict.

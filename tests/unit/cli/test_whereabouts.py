@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fuse4dbricks.cli.places import find_asked
+from fuse4dbricks.cli.whereabouts import find_asked
 from fuse4dbricks.errors import MountError
 from fuse4dbricks.fuse import connection
 from fuse4dbricks.fuse.connection import MountLine
