@@ -54,7 +54,12 @@ class FoundChunk:
 
 
 def verify_found(folder_fd: int, name: ChunkName) -> Trailer:
-    """Read a whole chunk file and hold it against its own trailer, which is returned.
+    """Read a whole chunk file and hold it against its own trailer, which is returned; raises as :func:`read_found`."""
+    return read_found(folder_fd, name)[0]
+
+
+def read_found(folder_fd: int, name: ChunkName) -> tuple[Trailer, memoryview]:
+    """What a chunk file says it is, and its payload, which is just that.
 
     Raises:
         ChunkUnusable: missing, cut, altered, or under another chunk's name.
@@ -75,9 +80,10 @@ def verify_found(folder_fd: int, name: ChunkName) -> Trailer:
     trailer = decode_trailer(content[size - length :], size)
     if trailer.label.name() != name:
         raise ChunkUnusable("it is another chunk's file")
-    if payload_checksum(content[: trailer.length], name) != trailer.checksum:
+    payload = content[: trailer.length]
+    if payload_checksum(payload, name) != trailer.checksum:
         raise ChunkUnusable("the checksum is off")
-    return trailer
+    return trailer, payload
 
 
 def list_shard(folder_fd: int, shard: int) -> list[ChunkName]:

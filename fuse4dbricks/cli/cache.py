@@ -8,10 +8,8 @@ object and an exit code that says whether all is well.
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fuse4dbricks.cli.measures import Spot, age, size, spot
+from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.config import default_cache_folder
 from fuse4dbricks.errors import ConfigError, UserError
 from fuse4dbricks.units import format_bytes
@@ -132,7 +131,7 @@ def verify(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
     from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
 
     path = _folder(disk_cache_dir)
-    with _progress("verifying") as on_progress:
+    with progress_bar("verifying") as on_progress:
         result = errands.run(lambda: errands.read_all(path, on_progress))
     names = [each.name for each in result.bad]
     if fix and names:
@@ -147,20 +146,6 @@ def verify(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
         raise CacheNotInOrderError("some chunks are not what was written; --fix removes them")
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal's stderr; nothing where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _all: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - for terminals only
-    from rich.progress import Progress  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
-
-
 @cache.command()
 @_common
 def rebuild(disk_cache_dir: Path | None, as_json: bool) -> None:
@@ -172,7 +157,7 @@ def rebuild(disk_cache_dir: Path | None, as_json: bool) -> None:
     from fuse4dbricks.chunks.layout import SHARDS  # noqa: PLC0415
 
     path = _folder(disk_cache_dir)
-    with _progress("rebuilding") as on_progress:
+    with progress_bar("rebuilding") as on_progress:
         done = errands.run(
             lambda: errands.rebuild(path, lambda now: on_progress(now["tally"]["shards"], SHARDS))
         )

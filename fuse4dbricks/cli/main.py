@@ -30,6 +30,7 @@ COMMANDS = {
     "cache": "fuse4dbricks.cli.cache:cache",
     "cache-stats": "fuse4dbricks.cli.cache_stats:cache_stats",
     "explain": "fuse4dbricks.cli.explain:explain",
+    "offline": "fuse4dbricks.cli.offline:offline",
     "demo": "fuse4dbricks.cli.demo:demo",
     "local-workspace": "fuse4dbricks.cli.workspace:local_workspace",
 }

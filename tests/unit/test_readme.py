@@ -19,6 +19,7 @@ from fuse4dbricks.cli.cache import CacheNotInOrderError, cache
 from fuse4dbricks.cli.explain import EXIT_CODES as EXPLAIN_CODES
 from fuse4dbricks.cli.main import commands
 from fuse4dbricks.cli.mount import mount
+from fuse4dbricks.cli.offline import offline
 from fuse4dbricks.cli.options import ENVIRONMENT_PREFIX, in_words
 from fuse4dbricks.config import MountConfig, flag_of, option_fields
 from fuse4dbricks.fuse.errnos import ERRNO_OF
@@ -111,6 +112,13 @@ def test_exit_codes() -> None:
     assert f"{NotSignedInError.exit_code} when you are not signed in" in " ".join(sentence.split())
     assert f"{errors.CacheFolderError.exit_code} when the cache folder" in " ".join(sentence.split())
     assert f"{CacheNotInOrderError.exit_code} when `cache check`" in " ".join(sentence.split())
+
+
+def test_the_commands_for_offline_use_are_all_there() -> None:
+    named = {
+        name for row in table("command for offline use") for name in re.findall(r"^`offline ([a-z]+)", row[0])
+    }
+    assert named == set(offline.commands)
 
 
 def test_the_commands_of_the_cache_are_all_there() -> None:

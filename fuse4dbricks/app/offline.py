@@ -1,0 +1,216 @@
+"""What can be read without a network: listing it, writing it down, and holding it against what was written down.
+
+The difficulty: a manifest is for people who want to know before they leave the network, and for scripts that compare
+it weeks later, perhaps with files elsewhere. So it carries a plain SHA-256 of each file's bytes, read from the chunk
+files and not believed of any index, and it is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuse4dbricks.chunks import CacheFolder, ChunkName
+from fuse4dbricks.chunks.found import read_found
+from fuse4dbricks.errors import CacheError, ChunkUnusable, ConfigError
+from fuse4dbricks.index.offline import OfflineFile, OfflineIndex, offline_index
+from fuse4dbricks.paths import RemotePath
+
+KIND = "fuse4dbricks offline manifest"
+#: Of the manifest; grows when a field changes its meaning or goes.
+SCHEMA = 1
+
+#: Bytes of a manifest that are read: some two million files.
+MAX_MANIFEST_BYTES = 1 << 30
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A file that is not as a manifest has it.
+
+    Attributes:
+        host, path: of the file.
+        why: ``gone``, ``changed``, ``incomplete`` or ``damaged``.
+    """
+
+    host: str
+    path: str
+    why: str
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[CacheFolder, OfflineIndex | None]]:
+    """The cache folder at ``path`` and its index, if something was ever cached; for its owner alone.
+
+    Raises:
+        CacheFolderError: it cannot be used.
+    """
+    with CacheFolder.open(path, exclusive=False) as folder:
+        if not folder.index_path.exists():
+            yield folder, None
+            return
+        with offline_index(folder.index_path) as index:
+            yield folder, index
+
+
+def list_files(path: Path, under: RemotePath, host: str | None) -> list[OfflineFile]:
+    """What could be read of a file, or below a folder, in the cache folder ``path``.
+
+    Raises:
+        CacheFolderError: it cannot be used.
+    """
+    with opened(path) as (_, index):
+        return [] if index is None else list(index.files(under, host))
+
+
+def make_manifest(path: Path, under: RemotePath, host: str | None, on_progress: OnProgress) -> dict[str, Any]:
+    """Every complete file with its checksum.
+
+    ``on_progress`` is told the bytes that are read, and of how many.
+
+    Raises:
+        CacheFolderError: the folder cannot be used.
+    """
+    described = []
+    with opened(path) as (folder, index):
+        files = [] if index is None else [each for each in index.files(under, host) if each.is_complete]
+        done, total = 0, sum(each.version.size for each in files)
+        for file in files:
+            assert index is not None  # there are files
+            digest = _digest(folder, index, file)
+            done += file.version.size
+            on_progress(done, total)
+            if digest is not None:
+                described.append(_described(file, digest))
+    return {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "made_at": time.time(),
+        "under": f"/Volumes/{'/'.join(under.parts)}".rstrip("/"),
+        "bytes": sum(each["size"] for each in described),
+        "files": described,
+    }
+
+
+def _described(file: OfflineFile, digest: str) -> dict[str, Any]:
+    version = file.version
+    return {
+        "host": file.host,
+        "path": str(file.path),
+        "size": version.size,
+        "last_modified": version.last_modified,
+        "etag": version.etag,
+        "sha256": digest,
+    }
+
+
+def _digest(folder: CacheFolder, index: OfflineIndex, file: OfflineFile) -> str | None:
+    """SHA-256 of a file's bytes; None when some are missing or are not what was written."""
+    sha, size = hashlib.sha256(), 0
+    try:
+        for name in index.chunk_names(file):
+            trailer, payload = read_found(folder.fd, ChunkName(name))
+            label = trailer.label
+            if label.chunk_index * label.chunk_size != size:
+                return None
+            sha.update(payload)
+            size += len(payload)
+    except (ChunkUnusable, CacheError):
+        return None
+    return sha.hexdigest() if size == file.version.size else None
+
+
+def write_manifest(manifest: dict[str, Any], out: Path) -> None:
+    """Write it for its owner alone, in place of an older one, whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as stream:
+                json.dump(manifest, stream, indent=1)
+                stream.write("\n")
+            temporary.replace(out)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror}") from error
+
+
+def read_manifest(file: Path) -> list[dict[str, Any]]:
+    """The files of a manifest.
+
+    Raises:
+        ConfigError: it is none, or one of another version.
+    """
+    try:
+        with file.open("rb") as stream:
+            manifest = json.loads(stream.read(MAX_MANIFEST_BYTES))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{file} is no manifest") from None
+    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+        raise ConfigError(f"{file} is no manifest")
+    if manifest.get("schema") != SCHEMA:
+        raise ConfigError(
+            f"{file} is a manifest of version {manifest.get('schema')!r}; this one knows {SCHEMA}"
+        )
+    files = manifest.get("files")
+    if not isinstance(files, list) or not all(map(_is_described, files)):
+        raise ConfigError(f"{file} is no manifest: its files are not described as they should be")
+    return files
+
+
+def _is_described(each: object) -> bool:
+    return (
+        isinstance(each, dict)
+        and all(isinstance(each.get(field), str) for field in ("host", "path", "sha256"))
+        and isinstance(each.get("size"), int)
+        and each["path"].startswith("/Volumes/")
+    )
+
+
+def compare(path: Path, wanted: list[dict[str, Any]], on_progress: OnProgress) -> list[Difference]:
+    """What is not as a manifest has it: every byte is read.
+
+    Raises:
+        CacheFolderError: the folder cannot be used.
+    """
+    differences = []
+    with opened(path) as (folder, index):
+        done, total = 0, sum(each["size"] for each in wanted)
+        for each in wanted:
+            why = "gone" if index is None else _why_different(folder, index, each)
+            if why:
+                differences.append(Difference(each["host"], each["path"], why))
+            done += each["size"]
+            on_progress(done, total)
+    return differences
+
+
+def _why_different(folder: CacheFolder, index: OfflineIndex, wanted: dict[str, Any]) -> str:
+    path = RemotePath(tuple(wanted["path"].removeprefix("/Volumes/").split("/")))
+    file = index.find(path, wanted["host"])
+    if file is None:
+        return "gone"
+    version = file.version
+    if (version.size, version.last_modified) != (wanted["size"], wanted.get("last_modified")):
+        return "changed"
+    if not file.is_complete:
+        return "incomplete"
+    return "" if _digest(folder, index, file) == wanted["sha256"] else "damaged"
