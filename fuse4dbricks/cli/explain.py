@@ -21,11 +21,11 @@ from fuse4dbricks.errors import MountError
 EXIT_CODES = {
     "readable": 0,
     "not_signed_in": 5,
-    "refused": 7,
-    "absent": 8,
-    "hidden": 8,
-    "unknown": 9,
-    "busy": 9,
+    "unknown": 7,
+    "busy": 7,
+    "refused": 8,
+    "absent": 9,
+    "hidden": 9,
 }
 
 
@@ -40,8 +40,8 @@ def explain(context: click.Context, path: str, mountpoint: Path | None, as_json:
     """Say why you may or may not read PATH, what of it is cached, and what it would cost to read it.
 
     PATH is a path in a mount, whether you may look at it or not, or begins with /Volumes. The workspace is asked in your
-    name; some six calls. Exit code 0: it can be read; 5: you are not signed in; 7: it is refused; 8: there is no such
-    file, or this mount does not show it; 9: the workspace did not say.
+    name; some six calls. Exit code 0: it can be read; 5: you are not signed in; 7: the workspace did not say; 8: it is
+    refused; 9: there is no such file, or this mount does not show it.
     """
     answer = ask(find_asked(path, mountpoint))
     if as_json:

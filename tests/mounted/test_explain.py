@@ -63,10 +63,10 @@ def test_a_file_before_and_after_it_is_read(place: Place, served: Served) -> Non
 
 def test_what_cannot_be_looked_at_is_explained_all_the_same(place: Place, served: Served) -> None:
     place.put("a", 10)
-    assert told(place.top / "none", code=8)["verdict"] == "absent"
+    assert told(place.top / "none", code=9)["verdict"] == "absent"
     refusal = Status(status=403, error_code="PERMISSION_DENIED", message="User does not have READ VOLUME.")
     with_fault = served.faults.add(refusal, kind="fs.directories.list")
-    answer = told(place.top / "a", code=7)
+    answer = told(place.top / "a", code=8)
     with_fault.remove()
     failure = answer["steps"][3]["failure"]
     assert failure["said"] == "User does not have READ VOLUME."
@@ -109,7 +109,7 @@ def test_while_the_workspace_is_away(workspace: Served, tmp_path: Path) -> None:
         workspace.go_down()
         answer = told(top / "a")
         assert (answer["verdict"], answer["steps"][0]["standing"]) == ("readable", "unknown")
-        assert told(top / "b", code=9)["verdict"] == "unknown"
+        assert told(top / "b", code=7)["verdict"] == "unknown"
 
 
 # --- other local users ---------------------------------------------------------------------------
