@@ -13,7 +13,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import cache_stats, fio_jobs, growth, random_reads, sequential, start
+from benchmarks import (
+    cache_stats,
+    fio_jobs,
+    growth,
+    listing,
+    random_reads,
+    sequential,
+    small_files,
+    start,
+)
 from benchmarks.line import serving
 from benchmarks.report import write_html
 from benchmarks.results import write
@@ -22,6 +31,8 @@ from benchmarks.scene import BIG, BIG_BYTES, Scene, make_tree
 QUESTIONS = {
     "sequential": sequential.run,
     "random_reads": random_reads.run,
+    "listing": listing.run,
+    "small_files": small_files.run,
     "fio_jobs": fio_jobs.run,
     "start": start.run,
     "cache_stats": cache_stats.run,

@@ -18,12 +18,15 @@ from typing import TypeAlias
 from benchmarks.line import DIRECT, Line, Server
 from benchmarks.results import Figure
 from benchmarks.subjects import Place, Skipped
-from fuse4dbricks.units import GIB, MIB
+from fuse4dbricks.units import GIB, KIB, MIB
 
 Measure: TypeAlias = Callable[[Place], float]
 
 BIG, HUGE = "big.bin", "huge.bin"
 BIG_BYTES, HUGE_BYTES = 512 * MIB, 16 * GIB
+#: A folder of so many folders of so many files each, and one of small files.
+WIDE, WIDE_FOLDERS = "wide", 100
+SMALL, SMALL_FILES, SMALL_BYTES = "small", 200, 8 * KIB
 #: All files are old, so that nobody distrusts them as fresh.
 LONG_AGO = 1_700_000_000
 
@@ -97,6 +100,18 @@ def make_tree(tree: Path) -> None:
         file.truncate(HUGE_BYTES)
     for path in (volume / BIG, volume / HUGE):
         os.utime(path, (LONG_AGO, LONG_AGO))
+    _make_files(volume / SMALL, SMALL_FILES, SMALL_BYTES)
+    for number in range(WIDE_FOLDERS):
+        _make_files(volume / WIDE / f"folder{number:03}", WIDE_FOLDERS, 1)
+
+
+def _make_files(folder: Path, count: int, size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        path = folder / f"file{number:03}"
+        if not path.exists():
+            path.write_bytes(os.urandom(size))
+            os.utime(path, (LONG_AGO, LONG_AGO))
 
 
 def drop_page_cache() -> None:

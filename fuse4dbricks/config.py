@@ -223,6 +223,12 @@ class MountConfig:
         high=30 * SECONDS_PER_DAY,
         is_duration=True,
     )
+    prefetch_listings: bool = _option(
+        True, "List folders ahead of a program that walks a tree, such as find or rsync."
+    )
+    prefetch_files: bool = _option(
+        True, "Fetch small files ahead of a program that opens the files of a folder in order."
+    )
 
     debug: bool = _option(False, "Log every detail, show tracebacks and allow core dumps.")
 

@@ -21,6 +21,7 @@ from fuse4dbricks.access import Access
 from fuse4dbricks.app.attending import begin_orders
 from fuse4dbricks.app.books import begin_books, open_books
 from fuse4dbricks.app.ending import Ending, ended_by_signals
+from fuse4dbricks.app.foresight import build_ahead
 from fuse4dbricks.app.signing_in import SigningIn, open_signing_in, site_of
 from fuse4dbricks.app.storage import Storage, open_storage
 from fuse4dbricks.app.surroundings import check_apart, check_fuse, prepare_mountpoint
@@ -181,6 +182,16 @@ def build_filesystem(base: Base) -> Filesystem:
         connectivity=connectivity,
         desk=base.signing_in.desk(access, connectivity, base.workspace.host),
         look=_look(base),
+        ahead=build_ahead(
+            base.config,
+            access=access,
+            metadata=metadata,
+            content=content,
+            connectivity=connectivity,
+            supervisor=base.supervisor,
+            metrics=base.metrics,
+            clock=base.clock,
+        ),
     )
 
 

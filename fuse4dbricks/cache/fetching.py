@@ -14,6 +14,7 @@ from fuse4dbricks.entry import Entry, Kind, Version
 from fuse4dbricks.errors import NotFound, RemoteError
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token, Viewer
+from fuse4dbricks.workspace.limits import Ticket
 
 T = TypeVar("T")
 
@@ -47,7 +48,9 @@ class CatalogApi(Protocol):
 class FolderApi(Protocol):
     """What is inside volumes."""
 
-    async def fetch_page(self, token: Token, path: RemotePath, page_token: str | None = None) -> Page:
+    async def fetch_page(
+        self, token: Token, path: RemotePath, page_token: str | None = None, *, ticket: Ticket | None = None
+    ) -> Page:
         """One page of a folder's listing."""
         ...
 
@@ -91,7 +94,7 @@ class TreeFetcher:
         self._witness = witness
 
     async def fetch_page(
-        self, viewer: Viewer, path: RemotePath, page_token: str | None
+        self, viewer: Viewer, path: RemotePath, page_token: str | None, ticket: Ticket | None = None
     ) -> tuple[Sequence[Entry], str | None]:
         """One page of a folder: its entries, and the token of the next.
 
@@ -104,7 +107,9 @@ class TreeFetcher:
             return children, None
         asked_at = self._witness.get_second()
         try:
-            page = await self._ask(viewer, path, self._folders.fetch_page(viewer.token, path, page_token))
+            page = await self._ask(
+                viewer, path, self._folders.fetch_page(viewer.token, path, page_token, ticket=ticket)
+            )
         except NotFound:
             if path != path.volume or page_token is not None:
                 raise

@@ -26,6 +26,7 @@ class Listing:
         path: the folder.
         stamp: when its first page was asked for, and until when it may serve new readers.
         entries: positions in it never change.
+        folder_places: positions at which a folder came, ascending.
         distrusted: names whose entry is known to be no longer true.
         is_complete: whether the last page is in.
         pages: how many pages are in.
@@ -39,6 +40,7 @@ class Listing:
         "_walks",
         "distrusted",
         "entries",
+        "folder_places",
         "from_index",
         "is_complete",
         "next_token",
@@ -55,6 +57,7 @@ class Listing:
         self.pages = 0
         self.next_token: str | None = None
         self.entries: list[Entry] = []
+        self.folder_places: list[int] = []
         self.distrusted: set[str] = set()
         self._by_name: dict[str, int] = {}
         self._trail = PageTrail(path)
@@ -67,6 +70,10 @@ class Listing:
         """The entry of that name among the pages read so far."""
         position = self._by_name.get(name)
         return None if position is None else self.entries[position]
+
+    def get_place(self, name: str) -> int | None:
+        """The position of that name among the pages read so far."""
+        return self._by_name.get(name)
 
     def is_doubtful(self, entry: Entry) -> bool:
         """Whether a listed entry has to be asked for by itself before it is shown."""
@@ -86,6 +93,8 @@ class Listing:
             position = self._by_name.get(entry.name)
             if position is None:
                 self._by_name[entry.name] = len(self.entries)
+                if entry.kind is not Kind.FILE:
+                    self.folder_places.append(len(self.entries))
                 self.entries.append(entry)
             elif entry.kind is Kind.FILE:
                 self.entries[position] = entry

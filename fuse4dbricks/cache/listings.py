@@ -23,6 +23,7 @@ from fuse4dbricks.entry import Entry
 from fuse4dbricks.errors import InvalidToken, PermissionDenied, RemoteError, RequestRejected
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token, Viewer
+from fuse4dbricks.workspace.limits import Ticket, Urgency
 
 logger = logging.getLogger("fuse4dbricks.metadata")
 
@@ -64,6 +65,7 @@ class ListingCache:
         self._listings: OrderedDict[tuple[Scope, RemotePath], Listing] = OrderedDict()
         # By token, not by principal: nobody is to fail because somebody else's token did.
         self._open_flights: Flights[tuple[Token, RemotePath], Listing] = Flights("listing", supervisor)
+        self._tickets: dict[tuple[Token, RemotePath], Ticket] = {}
         self._page_flights: Flights[int, None] = Flights("listing-page", supervisor)
         #: How many entries count against the bound.
         self.entries_in_ram = 0
@@ -152,12 +154,39 @@ class ListingCache:
         Raises:
             RemoteError: the workspace refused or could not say.
         """
+        key = (viewer.token, path)
+        if key in self._tickets:
+            self._tickets[key].promote()
         with self._connectivity.reaching():
-            return await self._open_flights.join((viewer.token, path), lambda: self._fetch(viewer, path))
+            return await self._open_flights.join(key, lambda: self._fetch(viewer, path))
 
-    async def _fetch(self, viewer: Viewer, path: RemotePath) -> Listing:
+    async def fetch_ahead(self, viewer: Viewer, path: RemotePath) -> Listing:
+        """The same, behind everything that somebody waits for; until somebody waits for this, too.
+
+        Raises:
+            RemoteError: the workspace refused or could not say.
+        """
+        key, ticket = (viewer.token, path), Ticket(Urgency.AHEAD)
+        if key in self._open_flights:
+            return await self.refetch(viewer, path)
+        self._tickets[key] = ticket
+        try:
+            return await self._open_flights.join(key, lambda: self._fetch(viewer, path, ticket))
+        finally:
+            if self._tickets.get(key) is ticket:
+                del self._tickets[key]
+
+    def is_known(self, viewer: Viewer, path: RemotePath) -> bool:
+        """Whether opening the folder needs no call: its listing is in RAM or in the index, and fresh."""
+        scope = listing_scope(viewer, path)
+        listing = self._listings.get((scope, path))
+        if listing is None:
+            listing = self._load(path, scope)
+        return listing is not None and self.is_fresh(listing)
+
+    async def _fetch(self, viewer: Viewer, path: RemotePath, ticket: Ticket | None = None) -> Listing:
         listing = Listing(path, self._freshness.stamp(None, self._ttl(path)))
-        await self._fetch_page(viewer, listing)
+        await self._fetch_page(viewer, listing, ticket)
         self._keep((listing_scope(viewer, path), path), listing)
         return listing
 
@@ -209,20 +238,24 @@ class ListingCache:
         except RemoteError as error:
             logger.debug("reading ahead in %s: %s", listing.path, error)
 
-    async def _fetch_page(self, viewer: Viewer, listing: Listing) -> None:
+    async def _fetch_page(self, viewer: Viewer, listing: Listing, ticket: Ticket | None = None) -> None:
         scope, before = listing_scope(viewer, listing.path), len(listing)
         if not (listing.from_index and self._shelf.load_page(listing, scope)):
             if listing.from_index:
                 listing.walk_again()
-            await self._fetch_remote_page(viewer, listing, scope)
+            await self._fetch_remote_page(viewer, listing, scope, ticket)
         if self._listings.get((scope, listing.path)) is listing:
             self.entries_in_ram += len(listing) - before
             self._on_growth()
 
-    async def _fetch_remote_page(self, viewer: Viewer, listing: Listing, scope: Scope) -> None:
+    async def _fetch_remote_page(
+        self, viewer: Viewer, listing: Listing, scope: Scope, ticket: Ticket | None
+    ) -> None:
         self._connectivity.raise_if_down()
         try:
-            entries, next_token = await self._fetcher.fetch_page(viewer, listing.path, listing.next_token)
+            entries, next_token = await self._fetcher.fetch_page(
+                viewer, listing.path, listing.next_token, ticket
+            )
         except RequestRejected:
             # A page token ends after a while; the names of the pages that were read keep their positions.
             if listing.next_token is None or not listing.walk_again():

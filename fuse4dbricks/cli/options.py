@@ -92,6 +92,8 @@ def _flag(option: Field[Any]) -> Callable[[Command], Command]:
     hint = get_type_hints(MountConfig)[option.name]
     given = next((part for part in get_args(hint) if part is not type(None)), hint)
     flag, meaning = flag_of(option.name), option.metadata["meaning"]
+    if given is bool and option.default:
+        return click.option(f"{flag}/--no-{flag[2:]}", default=True, show_default=True, help=meaning)
     if given is bool:
         return click.option(flag, is_flag=True, default=option.default, help=meaning)
     if get_origin(hint) is tuple:

@@ -6,6 +6,7 @@ and how long it may take in ``guard.py``.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -25,6 +26,9 @@ from fuse4dbricks.vfs.filesystem import Filesystem
 _STATFS_BLOCK = 4096
 _STATFS_BLOCKS = (1 << 50) // _STATFS_BLOCK
 _STATFS_FILES = 1 << 32
+
+#: Attributes of file systems that have ACLs and labels, such as ``system.posix_acl_access`` and ``security.selinux``.
+_NOT_HERE = (b"system.", b"security.")
 
 
 def _refuse(*_: object) -> NoReturn:
@@ -116,6 +120,9 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+        if name.startswith(_NOT_HERE):
+            # ENODATA would be as true, but then ``ls -l`` asks twice for each file: 2 s for 10,000 of them.
+            raise pyfuse3.FUSEError(errno.ENOTSUP)
         return await self.filesystem.getxattr(ctx.uid, inode, name)
 
     @guarded

@@ -18,8 +18,10 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from fuse4dbricks.access import Access
+from fuse4dbricks.cache.ahead.ahead import NOTHING_AHEAD, Ahead
 from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.holdings import Holdings
 from fuse4dbricks.cache.metadata import MetadataCache
@@ -84,6 +86,7 @@ class Filesystem:
         connectivity: Connectivity,
         desk: Desk,
         look: Look,
+        ahead: Ahead = NOTHING_AHEAD,
     ) -> None:
         self.inodes = InodeTable(look.root)
         self.handles = HandleTable()
@@ -93,6 +96,7 @@ class Filesystem:
         self._gate = Gate(access, metadata, connectivity, is_shared=look.is_shared)
         self.recalls = Recalls(self.handles, self.inodes, self._gate)
         self._look = look
+        self.ahead = ahead
         self._xattrs = ExtendedAttributes(metadata, holdings, is_listed=look.lists_xattrs)
         explainer = Explainer(
             gate=self._gate,
@@ -236,6 +240,7 @@ class Filesystem:
                 raise
             return self.handles.add(OpenFolder(uid, ino, None, None, names))
         node.holds += 1
+        self.ahead.folder_opened(viewer, node.path)
         return self.handles.add(OpenFolder(uid, ino, node, listing, names))
 
     @renewed_for_handle
@@ -294,6 +299,7 @@ class Filesystem:
             raise VersionChanged(f"{path} has changed")
         reader = self._content.open(lambda: self._gate.resolve_reading_viewer(uid, path), path, version)
         node.holds += 1
+        self.ahead.file_opened(viewer, path, version, partial(self._gate.resolve_reading_viewer, uid))
         # The inode is the version, so whatever pages the kernel has of it are right; unless the file is so young
         # that it may have changed without a trace since the inode was found: then they are read again.
         return Opened(self.handles.add(OpenFile(uid, node, path, reader)), keep_cache=version == node.version)

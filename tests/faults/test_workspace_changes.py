@@ -168,5 +168,5 @@ async def test_what_is_fetched_ahead_is_served_too(server: Served) -> None:
         ticket = Ticket(Urgency.AHEAD)
         async with workspace.files.stream_range(token, FILE, 0, 10, version, ticket) as pieces:
             assert b"".join([piece async for piece in pieces]) == CONTENT[:10]
-        page = await workspace.files.fetch_page(token, VOLUME, urgency=Urgency.AHEAD)
+        page = await workspace.files.fetch_page(token, VOLUME, ticket=Ticket(Urgency.AHEAD))
         assert page.entries

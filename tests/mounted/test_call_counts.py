@@ -26,12 +26,22 @@ def test_common_things_cost_what_the_baseline_says(served: Served, place: Place)
     (place.source / "many").mkdir()
     for number in range(1500):
         put_file(place.source / "many" / f"{number:04d}", 3)
+    (place.source / "files").mkdir()
+    for number in range(40):
+        (place.source / "tree" / f"{number:02}").mkdir(parents=True)
+        put_file(place.source / "tree" / f"{number:02}" / "file", 300)
+        put_file(place.source / "files" / f"{number:02}", 300)
     put_file(place.source / "small", 3 * MIB)
     put_file(place.source / "large", 64 * MIB)
     names(place.top)
     scenes: dict[str, Callable[[], object]] = {
         "list a folder of 1,500 files": lambda: names(place.top / "many"),
         "list it again": lambda: names(place.top / "many"),
+        "list a folder of 40 folders": lambda: names(place.top / "tree"),
+        "walk through these": lambda: list(os.walk(place.top / "tree")),
+        "list 40 small files and read them in order": lambda: [
+            (place.top / "files" / name).read_bytes() for name in names(place.top / "files")
+        ],
         "read a file of 3 MiB": (place.top / "small").read_bytes,
         "read it again": (place.top / "small").read_bytes,
         "read 4 KiB anywhere in a file of 64 MiB": lambda: _read_anywhere(place.top / "large"),

@@ -37,6 +37,7 @@ from fuse4dbricks.vfs.control.desk import Desk
 from fuse4dbricks.vfs.explaining.explainer import Inquiry
 from fuse4dbricks.vfs.filesystem import Filesystem
 from fuse4dbricks.visibility import EVERYTHING, Visibility
+from fuse4dbricks.workspace.limits import Ticket
 
 NOW = 1_750_000_000.0
 #: Well before NOW, so that files are settled unless a test says otherwise.
@@ -189,7 +190,9 @@ class FakeWorkspace:
         await self._enter("privileges", token, path)
         return self.privileges
 
-    async def fetch_page(self, token: Token, path: RemotePath, page_token: str | None = None) -> FakePage:
+    async def fetch_page(
+        self, token: Token, path: RemotePath, page_token: str | None = None, *, ticket: Ticket | None = None
+    ) -> FakePage:
         await self._enter_volume("listing", token, path)
         if path in self._missing_roots or path not in self._folders:
             raise NotFound(f"no {path}", status=404)

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import trio
 
 from fuse4dbricks.cache.holdings import Holding
+from fuse4dbricks.cache.reading.anticipation import Anticipation
 from fuse4dbricks.cache.reading.budget import WindowBudget
 from fuse4dbricks.cache.reading.content import Content, Tiers
 from fuse4dbricks.cache.reading.forecast import count_calls
@@ -95,12 +96,27 @@ class DataCache:
             path: of the file.
             version: as its metadata says; access has been checked by the caller.
         """
-        content = self._contents.get((path, version))
-        if content is None or content.changed is not None:
-            content = self._contents[path, version] = Content(self._tiers, path, version)
+        content = self._get_content(path, version)
         self._tiers.disk.hold(path, version)
         self._tiers.ram.opened()
         return FileReader(content, viewer_of, self._tallies)
+
+    def anticipate(self, viewer_of: ViewerOf, path: RemotePath, version: Version) -> Anticipation | None:
+        """Begin to fetch a whole small file that nobody has opened; None when it is here, or there is no room.
+
+        Close what is returned; arguments as for :meth:`open`.
+        """
+        anticipation = Anticipation(self._get_content(path, version), viewer_of)
+        if not anticipation.is_possible:
+            return None
+        anticipation.start()
+        return anticipation
+
+    def _get_content(self, path: RemotePath, version: Version) -> Content:
+        content = self._contents.get((path, version))
+        if content is None or content.changed is not None:
+            content = self._contents[path, version] = Content(self._tiers, path, version)
+        return content
 
     @property
     def chunk_size(self) -> int:

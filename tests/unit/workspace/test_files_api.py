@@ -10,7 +10,7 @@ from fuse4dbricks.entry import Entry, Kind, Version
 from fuse4dbricks.errors import NotFound, ProtocolViolation, RequestRejected, ServerFailure
 from fuse4dbricks.paths import ROOT, RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
-from fuse4dbricks.workspace import PageTrail, Urgency
+from fuse4dbricks.workspace import PageTrail, Ticket, Urgency
 from tests.support.scripted import MODIFIED, NOW, TOKEN, http_date, refusal, reply, scripted
 
 VOLUME = RemotePath(("c", "s", "v"))
@@ -37,7 +37,7 @@ async def test_a_page() -> None:
 async def test_the_next_page_is_asked_for_with_the_token_as_it_came() -> None:
     metrics = Metrics()
     async with scripted([reply({})], metrics=metrics) as (workspace, sent):
-        await workspace.files.fetch_page(TOKEN, VOLUME, "n+1/=&x", 1, urgency=Urgency.AHEAD)
+        await workspace.files.fetch_page(TOKEN, VOLUME, "n+1/=&x", 1, ticket=Ticket(Urgency.AHEAD))
     assert dict(sent.requests[0].url.params) == {"page_size": "1", "page_token": "n+1/=&x"}
     assert sent.paths[0].endswith("?page_size=1&page_token=n%2B1%2F%3D%26x")
     assert metrics.get("remote.calls", kind="listing") == 1
