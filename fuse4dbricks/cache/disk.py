@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -88,7 +89,7 @@ class DiskTier:
 
     def read_now(
         self, path: RemotePath, version: Version, chunk_index: int, offset: int, length: int
-    ) -> bytes | None:
+    ) -> bytes | bytearray | None:
         """Bytes of a verified chunk that is in the page cache; None when that cannot be without waiting."""
         shelf = self._shelf
         row = None if shelf is None else shelf.known.get(path, version, chunk_index)
@@ -99,6 +100,22 @@ class DiskTier:
             return None
         shelf.rows.touch(row.id)
         return content
+
+    def open_ahead(self, path: RemotePath, version: Version, indexes: Sequence[int]) -> bool:
+        """Get chunks ready for :meth:`read_now`, in the background; False where it has no chance."""
+        shelf = self._shelf
+        if shelf is None or not shelf.store.reads_in_loop or not self._supervisor.is_open:
+            return False
+        rows = (shelf.known.get(path, version, index) for index in indexes)
+        chunks = [(ChunkName(row.name), row.length, row.checksum) for row in rows if row is not None]
+        wanted = [chunk for chunk in chunks if not shelf.store.is_open(chunk[0])]
+        if wanted:
+            self._supervisor.start_soon("open chunks", self._open_ahead, shelf, wanted)
+        return True
+
+    async def _open_ahead(self, shelf: Shelf, wanted: Sequence[tuple[ChunkName, int, int]]) -> None:
+        with suppress(CacheError):  # counted and logged where it happened
+            await shelf.reads.run(partial(shelf.store.open_ahead, wanted))
 
     def hold(self, path: RemotePath, version: Version) -> None:
         """One more reader is open: eviction leaves its chunks alone."""

@@ -27,12 +27,13 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 @dataclass(slots=True, eq=False)
 class OpenChunk:
-    """A verified chunk file, open for reading.
+    """A chunk file, open for reading.
 
     Attributes:
         fd: the descriptor.
-        stamp: of the file when its bytes were verified.
+        stamp: of the file when its bytes were verified, or when it was opened to be.
         length: of the payload; what follows is the trailer.
+        unproven: the checksum that its bytes must have; None once they were seen to have it.
         users: who have borrowed it now.
         is_forgotten: no longer in the cache: the last user closes it.
     """
@@ -40,6 +41,7 @@ class OpenChunk:
     fd: int
     stamp: Stamp
     length: int
+    unproven: int | None = None
     users: int = 0
     is_forgotten: bool = False
 
@@ -54,6 +56,9 @@ class Descriptors:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __contains__(self, name: ChunkName) -> bool:
+        return name in self._open
 
     def borrow(self, name: ChunkName) -> OpenChunk | None:
         """The open chunk, to be handed to :meth:`give_back` afterwards; None when it is not open."""

@@ -11,9 +11,6 @@ import errno
 import os
 from pathlib import Path
 
-#: The kernel asks for no more than this at once.
-SCRATCH = 1 << 20
-
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
 
@@ -33,17 +30,18 @@ def file_system_type(fd: int) -> str | None:
 
 
 class NoWaitReader:
-    """Positioned reads that return at once or not at all, on one file system."""
+    """Positioned reads that return at once or not at all, on one file system.
+
+    Attributes:
+        is_able: whether there are such reads here, as far as is known.
+    """
 
     def __init__(self, fd: int) -> None:
-        # Read into memory that is warm, then copy: as fast as a new buffer each time (5 µs for 128 KiB), which the
-        # kernel would have to clear first.
-        self._scratch = memoryview(bytearray(SCRATCH))
         self._flags = os.RWF_NOWAIT
         self._is_memory = file_system_type(fd) in _IN_MEMORY
-        self._is_able = True
+        self.is_able = True
 
-    def read(self, fd: int, offset: int, length: int) -> bytes | None:
+    def read(self, fd: int, offset: int, length: int) -> bytearray | None:
         """``length`` bytes at ``offset``, or None where that means waiting (or the file is shorter).
 
         For one thread only, the loop's.
@@ -51,9 +49,9 @@ class NoWaitReader:
         Raises:
             OSError: the read failed.
         """
-        if not self._is_able:
+        if not self.is_able:
             return None
-        content = self._scratch[:length] if length <= SCRATCH else memoryview(bytearray(length))
+        content = bytearray(length)
         try:
             got = os.preadv(fd, [content], offset, self._flags)
         except BlockingIOError:
@@ -61,6 +59,6 @@ class NoWaitReader:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP or not self._flags:
                 raise
-            self._flags, self._is_able = 0, self._is_memory
+            self._flags, self.is_able = 0, self._is_memory
             return self.read(fd, offset, length)
-        return bytes(content) if got == length else None
+        return content if got == length else None

@@ -51,7 +51,7 @@ _PLACE_TAKEN = frozenset({errno.EISDIR})
 class ChunkStore:
     """The chunk files of one cache folder.
 
-    Methods are synchronous. ``get_*``, ``is_verified`` and ``read_now`` never wait and are for the loop; all others do
+    Methods are synchronous. ``get_*``, ``is_*`` and ``read_now`` never wait and are for the loop; all others do
     I/O and are for a worker thread. Both may run at the same time.
     """
 
@@ -153,10 +153,40 @@ class ChunkStore:
         """Whether this process has verified the chunk and knows of no change since."""
         return name in self._verified
 
-    def read_now(self, name: ChunkName, offset: int, length: int) -> bytes | None:
+    @property
+    def reads_in_loop(self) -> bool:
+        """Whether :meth:`read_now` has a chance on this file system."""
+        return self._nowait.is_able
+
+    def is_open(self, name: ChunkName) -> bool:
+        """Whether there is a descriptor of the chunk for :meth:`read_now`."""
+        return name in self._descriptors
+
+    def open_ahead(self, wanted: Iterable[tuple[ChunkName, int, int]]) -> None:
+        """Open chunks (name, length, checksum) for :meth:`read_now`, which verifies them when it first reads them.
+
+        Reads the disk ahead, too. A chunk that is not as it should be is left for :meth:`load` to say so.
+        """
+        for name, length, checksum in wanted:
+            if name not in self._descriptors:
+                with suppress(OSError, ChunkUnusable):
+                    self._open_ahead(name, length, checksum)
+
+    def _open_ahead(self, name: ChunkName, length: int, checksum: int) -> None:
+        fd = files.open_chunk(self._folder.fd, name)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+            stamp = _stamp_of_whole(fd, length)
+        except BaseException:  # raised on: only the descriptor must not leak
+            os.close(fd)
+            raise
+        is_verified = self._verified.get(name) == (stamp, length)
+        self._descriptors.keep(name, OpenChunk(fd, stamp, length, None if is_verified else checksum))
+
+    def read_now(self, name: ChunkName, offset: int, length: int) -> bytes | bytearray | None:
         """Part of the payload, if that takes no waiting; None when it would, or when the chunk is not open.
 
-        What lies beyond the payload's end is left out.
+        What lies beyond the payload's end is left out. The first read of a chunk takes all of it, to verify it.
         """
         chunk = self._descriptors.borrow(name)
         if chunk is None:
@@ -165,11 +195,27 @@ class ChunkStore:
             if stamp_of(os.fstat(chunk.fd)) != chunk.stamp:
                 self._forget(name)
                 return None
-            return self._nowait.read(chunk.fd, offset, max(0, min(length, chunk.length - offset)))
+            wanted = max(0, min(length, chunk.length - offset))
+            if chunk.unproven is None:
+                return self._nowait.read(chunk.fd, offset, wanted)
+            whole = self._read_proven(name, chunk, chunk.unproven)
+            return whole if whole is None or wanted == chunk.length else whole[offset : offset + wanted]
         except OSError:
             return None  # the caller's thread meets it again, with a deadline and an account of errors
         finally:
             self._descriptors.give_back(chunk)
+
+    def _read_proven(self, name: ChunkName, chunk: OpenChunk, checksum: int) -> bytearray | None:
+        """All of a chunk, if it is in the page cache and what it should be."""
+        whole = self._nowait.read(chunk.fd, 0, chunk.length)
+        if whole is None:
+            return None
+        if payload_checksum(whole, name) != checksum:
+            self._forget(name)
+            return None
+        chunk.unproven = None
+        self._mark(name, chunk.stamp, chunk.length)
+        return whole
 
     def read(self, name: ChunkName, offset: int, length: int) -> bytes:
         """As :meth:`read_now`, but opens the file if need be and waits for the disk.
@@ -184,6 +230,8 @@ class ChunkStore:
                 if stamp_of(os.fstat(chunk.fd)) != chunk.stamp:
                     self._forget(name)
                     raise ChunkUnusable("the file was written to after it was verified")
+                if chunk.unproven is not None:
+                    raise ChunkUnusable("not verified yet")
                 wanted = max(0, min(length, chunk.length - offset))
                 return files.read_exactly(chunk.fd, offset, wanted)
             finally:
@@ -228,6 +276,15 @@ class ChunkStore:
         with self._lock:
             self._verified.pop(name, None)
         self._descriptors.forget(name)
+
+
+def _stamp_of_whole(fd: int, length: int) -> Stamp:
+    """The stamp of an open chunk file, if it is as long as a payload of ``length`` bytes and its trailer make it."""
+    stamp = files.stamp_of_regular(fd)
+    footer = files.read_exactly(fd, stamp[1] - FOOTER_BYTES, FOOTER_BYTES)
+    if length + trailer_length(footer) != stamp[1]:
+        raise ChunkUnusable("the file has another length than its trailer says")
+    return stamp
 
 
 def _load_verified(fd: int, size: int, label: ChunkLabel, length: int, checksum: int) -> memoryview:

@@ -62,7 +62,7 @@ class Trailer:
         return body + footer + _SEAL.pack(xxhash.xxh3_64_intdigest(body + footer))
 
 
-def payload_checksum(payload: bytes | memoryview, name: ChunkName) -> int:
+def payload_checksum(payload: bytes | bytearray | memoryview, name: ChunkName) -> int:
     """xxh3 of the payload (50 µs per MiB), bound to the chunk's name; 63 bits."""
     return xxhash.xxh3_64_intdigest(payload, seed=int.from_bytes(name[:8], "little")) & _SIXTY_THREE_BITS
 

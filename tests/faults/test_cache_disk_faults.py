@@ -280,7 +280,7 @@ class FailingStore(ChunkStore):
         self._strike("read")
         return super().load(label, length, checksum)
 
-    def read_now(self, name: ChunkName, offset: int, length: int) -> bytes | None:
+    def read_now(self, name: ChunkName, offset: int, length: int) -> bytes | bytearray | None:
         return None if "read" in self.failing else super().read_now(name, offset, length)
 
 

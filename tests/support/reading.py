@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -188,6 +188,8 @@ class DictDisk:
         stored: payloads by (path, version, chunk index).
         cold: chunks that ``read_now`` would block on; a load warms them.
         bad: chunks that look stored and fail when loaded.
+        reads_in_loop: whether ``open_ahead`` makes chunks fit for ``read_now``; else they have to be loaded.
+        opened: chunks that were to be opened ahead.
         takes: whether ``publish`` accepts.
         publishing: accepted and not stored, while ``is_slow``.
     """
@@ -196,6 +198,8 @@ class DictDisk:
         self.stored: dict[Key, bytes] = {}
         self.cold: set[Key] = set()
         self.bad: set[Key] = set()
+        self.reads_in_loop = False
+        self.opened: list[int] = []
         self.takes = True
         self.is_slow = False
         self.publishing: list[tuple[Key, memoryview, Callable[[], None]]] = []
@@ -225,6 +229,12 @@ class DictDisk:
         if key not in self.stored or key in self.cold or key in self.bad:
             return None
         return self.stored[key][offset : offset + length]
+
+    def open_ahead(self, path: RemotePath, version: Version, indexes: Sequence[int]) -> bool:
+        if self.reads_in_loop:
+            self.opened += indexes
+            self.cold -= {(path, version, index) for index in indexes}
+        return self.reads_in_loop
 
     async def load_chunk(self, path: RemotePath, version: Version, chunk_index: int) -> bytes | None:
         key = (path, version, chunk_index)

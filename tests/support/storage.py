@@ -56,7 +56,7 @@ class StorageRig:
     async def read(self, path: RemotePath, version: Version, chunk: int) -> None:
         """As a reader does: from disk, else from the workspace, which stores it; always the right bytes."""
         right = content_of(path, version, chunk)
-        found: bytes | memoryview | None = self.tier.read_now(path, version, chunk, 0, len(right))
+        found: bytes | bytearray | memoryview | None = self.tier.read_now(path, version, chunk, 0, len(right))
         if found is None:
             found = await self.tier.load_chunk(path, version, chunk)
         if found is not None:

@@ -8,7 +8,7 @@ the RAM tier, nor being written to disk. All of this happens between awaits, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -95,7 +95,7 @@ class Content:
         self.used.add(index)
         return chunk.get(start, stop)
 
-    def _read_now(self, index: int, start: int, length: int) -> bytes | None:
+    def _read_now(self, index: int, start: int, length: int) -> bytes | bytearray | None:
         if self.changed is not None:
             return None
         piece = self.tiers.disk.read_now(self.path, self.version, index, start, length)
@@ -141,6 +141,15 @@ class Content:
         chunk = Chunk(index, self.get_length(index))
         self.tiers.supervisor.start_soon("load chunk", self._load, chunk, is_ahead)
         self.chunks[index] = chunk
+
+    def approach(self, indexes: Sequence[int]) -> None:
+        """A sequential reader comes to these chunks, which are on disk, soon."""
+        if self.changed is not None or self.tiers.disk.open_ahead(self.path, self.version, indexes):
+            return
+        for index in indexes:
+            # A chunk that is verified and in memory needs no thread: one byte tells.
+            if self.get_piece(index, 0, 1) is None:
+                self.load(index, is_ahead=True)
 
     def land(self, chunk: Chunk, owner: str) -> None:
         """A chunk has come from the workspace: keep it, and store it behind the reader's back."""

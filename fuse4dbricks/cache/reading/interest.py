@@ -99,8 +99,7 @@ class Interest:
         content, near = self._content, self._window.get_near()
         if not near:
             return
-        for index in content.get_absent(near.start, near.stop)[0]:
-            # A chunk that is verified and in the page cache needs no thread: one byte tells.
-            if content.get_piece(index, 0, 1) is None:
-                content.load(index, is_ahead=True)
+        stored = content.get_absent(near.start, near.stop)[0]
+        if stored:
+            content.approach(stored)
         self._window.near = near.stop

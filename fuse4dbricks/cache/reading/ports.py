@@ -6,7 +6,7 @@ a scripted source and a disk of dictionaries.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from fuse4dbricks.tokens import Token, Viewer
 from fuse4dbricks.workspace.limits import Ticket
 
 #: What a read answers: a view into a chunk in RAM where possible, else bytes.
-ReadBuffer = bytes | memoryview
+ReadBuffer = bytes | bytearray | memoryview
 
 #: The viewer of a handle, with a token that is valid as far as is known; may raise ``NoToken``.
 ViewerOf = Callable[[], Awaitable[Viewer]]
@@ -57,8 +57,12 @@ class DiskReads(Protocol):
 
     def read_now(
         self, path: RemotePath, version: Version, chunk_index: int, offset: int, length: int, /
-    ) -> bytes | None:
+    ) -> bytes | bytearray | None:
         """Bytes of a verified chunk without blocking; None when that cannot be."""
+        ...
+
+    def open_ahead(self, path: RemotePath, version: Version, indexes: Sequence[int], /) -> bool:
+        """Have chunks ready for :meth:`read_now` soon; False where it never succeeds. In the loop, quick."""
         ...
 
     async def load_chunk(

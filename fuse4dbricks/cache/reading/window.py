@@ -15,8 +15,8 @@ from fuse4dbricks.units import MIB
 
 #: Out-of-order requests remembered: 4 MiB in the smallest requests (128 KiB).
 MAX_EARLY = 32
-#: Chunks loaded from the disk cache ahead of a sequential reader; a disk needs no wider window.
-NEAR_CHUNKS = 8
+#: Chunks of the disk cache that are got ready ahead of a sequential reader; a disk needs no wider window.
+NEAR_CHUNKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,10 @@ class Window:
         return max(stop, min(first + self.get_step(widest), self._chunk_count))
 
     def get_near(self) -> range:
-        """Chunks to load from the disk cache next."""
-        if not self.get_size(self._chunk_size):
-            return range(0)
+        """Chunks to get ready on disk next: many at a time, when half of the last ones were read."""
         here = self.front // self._chunk_size
+        if self.near - here > NEAR_CHUNKS // 2 or not self.get_size(self._chunk_size):
+            return range(0)
         return range(max(self.near, here), min(here + 1 + NEAR_CHUNKS, self._chunk_count))
 
     def pass_by(self) -> range:

@@ -321,7 +321,7 @@ def test_readers_never_see_another_files_bytes_while_chunks_come_and_go(folder: 
     checksums = [store.write(label(index), payload) for index, payload in enumerate(payloads)]
     seen: Counter[str] = Counter()
 
-    def check(index: int, how: str, part: bytes | memoryview | None) -> None:
+    def check(index: int, how: str, part: bytes | bytearray | memoryview | None) -> None:
         seen[how if part is not None else "miss"] += 1
         if part is not None and part != payloads[index][:50]:
             seen["wrong"] += 1

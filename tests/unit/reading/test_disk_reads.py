@@ -202,3 +202,17 @@ async def test_a_handle_that_asked_for_nothing_may_have_had_anything_from_the_ke
     async with reading_rig(content_of(8 * CHUNK)) as rig:
         rig.open().close()
         assert rig.disk.used == [None]
+
+
+async def test_a_disk_that_is_read_in_the_loop_is_opened_ahead_and_not_loaded() -> None:
+    content = content_of(61 * CHUNK)
+    async with reading_rig(content) as rig:
+        rig.disk.put(PATH, version_of(content), content, range(61))
+        rig.disk.reads_in_loop = True
+        reader = rig.open()
+        assert await read_through(reader) == content
+        reader.close()
+        assert len(rig.disk.opened) == len(set(rig.disk.opened)) >= 58
+        assert set(rig.disk.loads) <= {0, 1, 2}, "what was read before it was known to be a sequence"
+        assert (await rig.settle()).ram_bytes <= 8 * CHUNK
+        assert not rig.source.calls
