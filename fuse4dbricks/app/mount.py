@@ -87,8 +87,7 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
         UserError: the options or the surroundings do not allow it; nothing is left behind.
     """
     clock, metrics = SystemClock(), Metrics()
-    verify = None if config.ca_file is None else trust_with(config.ca_file)
-    workspace = Workspace.at(config.workspace, clock=clock, metrics=metrics, verify=verify)
+    workspace = workspace_of(config, clock, metrics)
     mountpoint = await trio.to_thread.run_sync(_prepare, config)
     ending = Ending()
     async with ended_by_signals(ending), AsyncExitStack() as stack:
@@ -108,18 +107,10 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
         if ending.wanted.is_set():
             return
         keeper = open_books(storage, metrics, stack)
-        supervisor = await stack.enter_async_context(supervised(metrics))
-        connectivity = begin_lookout(config, workspace, supervisor, clock)
-        signing_in = await open_signing_in(
-            config,
-            site=site_of(config, clock=clock, verify=verify),
-            mountpoint=mountpoint,
-            folder=storage.folder,
-            supervisor=supervisor,
+        base = await open_base(
+            config, workspace, storage, stack, mountpoint=mountpoint, clock=clock, metrics=metrics
         )
-        filesystem = build_filesystem(
-            Base(config, workspace, storage, supervisor, metrics, clock, connectivity, signing_in, stack)
-        )
+        filesystem = build_filesystem(base)
         options = SessionOptions(
             mountpoint,
             fsname=workspace.host,
@@ -131,13 +122,51 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             storage,
             config,
             mountpoint=mountpoint,
-            supervisor=supervisor,
+            supervisor=base.supervisor,
             clock=clock,
             stack=stack,
         )
         # The first to run: from then on the teardown has its seconds.
         stack.callback(ending.begin)
         await serve(filesystem, metrics, options, stop=ending.wanted, on_ready=on_ready)
+
+
+def workspace_of(config: MountConfig, clock: Clock, metrics: Metrics) -> Workspace:
+    """The client of the workspace; not connected yet.
+
+    Raises:
+        UserError: its address or the file of authorities is not usable.
+    """
+    verify = None if config.ca_file is None else trust_with(config.ca_file)
+    return Workspace.at(config.workspace, clock=clock, metrics=metrics, verify=verify)
+
+
+async def open_base(
+    config: MountConfig,
+    workspace: Workspace,
+    storage: Storage,
+    stack: AsyncExitStack,
+    *,
+    mountpoint: Path,
+    clock: Clock,
+    metrics: Metrics,
+) -> Base:
+    """What every part is built on, from a workspace and a storage that are open; ``stack`` closes it.
+
+    Raises:
+        UserError: the environment asks for a kind of credential that is not known.
+    """
+    verify = None if config.ca_file is None else trust_with(config.ca_file)
+    supervisor = await stack.enter_async_context(supervised(metrics))
+    connectivity = begin_lookout(config, workspace, supervisor, clock)
+    signing_in = await open_signing_in(
+        config,
+        site=site_of(config, clock=clock, verify=verify),
+        mountpoint=mountpoint,
+        folder=storage.folder,
+        supervisor=supervisor,
+    )
+    return Base(config, workspace, storage, supervisor, metrics, clock, connectivity, signing_in, stack)
 
 
 def _prepare(config: MountConfig) -> Path:

@@ -18,6 +18,7 @@ import click
 
 from fuse4dbricks.cli.measures import Spot, age, size, spot
 from fuse4dbricks.cli.progress import progress_bar
+from fuse4dbricks.cli.table import CommandTable
 from fuse4dbricks.config import default_cache_folder
 from fuse4dbricks.errors import ConfigError, UserError
 from fuse4dbricks.units import format_bytes
@@ -42,7 +43,16 @@ class CacheNotInOrderError(UserError):
     exit_code = 6
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+#: Commands with a module of their own, which is imported for them alone.
+ELSEWHERE = {
+    "warm": "fuse4dbricks.cli.warm:warm",
+    "pin": "fuse4dbricks.cli.pins:pin",
+    "unpin": "fuse4dbricks.cli.pins:unpin",
+    "pins": "fuse4dbricks.cli.pins:pins",
+}
+
+
+@click.group(commands=CommandTable(ELSEWHERE), context_settings={"help_option_names": ["-h", "--help"]})
 def cache() -> None:
     """Check, list, shrink and rebuild the disk cache, while a workspace is mounted or while none is."""
 

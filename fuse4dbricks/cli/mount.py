@@ -34,11 +34,16 @@ def mount(mountpoint: Path, workspace: str, **options: Any) -> None:
     the environment and the files that Databricks' own tools read. Every flag can also be given by the environment:
     --ram-cache-mb by FUSE4DBRICKS_RAM_CACHE_MB.
     """
-    config = MountConfig(mountpoint=mountpoint, workspace=workspace, variables=_take_variables(), **options)
+    config = MountConfig(mountpoint=mountpoint, workspace=workspace, variables=take_variables(), **options)
     run(config, on_ready=lambda: click.echo(f"{mountpoint} is mounted, read-only; Ctrl-C unmounts it"))
 
 
-def _take_variables() -> Variables:
+def take_variables() -> Variables:
+    """What the environment says about signing in; secrets are erased from it.
+
+    Raises:
+        ConfigError: one of them is not usable.
+    """
     try:
         return read_variables(os.environ, take_secret)
     except InvalidWrite as error:

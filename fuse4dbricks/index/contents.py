@@ -17,6 +17,8 @@ from fuse4dbricks.errors import CacheFolderError
 from fuse4dbricks.index.checks import BUSY_MS
 from fuse4dbricks.index.connection import Row, open_reader
 from fuse4dbricks.index.migrations import refuse_newer
+from fuse4dbricks.index.pinning import ALL_PINS, PINS_SINCE, sound_pins
+from fuse4dbricks.index.records import Pin
 from fuse4dbricks.index.rowsum import to_unsigned
 from fuse4dbricks.index.tree_rows import index_path
 from fuse4dbricks.paths import RemotePath
@@ -28,6 +30,7 @@ _FILES = """
     FROM file_version v JOIN workspace w ON w.id = v.workspace_id
     WHERE (?1 = '' OR v.path = ?1 OR (v.path > ?1 || '/' AND v.path < ?1 || '0')) AND (?2 IS NULL OR w.host = ?2)
     ORDER BY w.host, v.path, v.version_key"""
+_PINNED = "SELECT coalesce(sum(pinned_bytes), 0) FROM usage"
 _RECORDED = "SELECT length, checksum FROM chunk WHERE name = ?"
 
 
@@ -73,6 +76,16 @@ class Contents:
         """Length and checksum of the chunks of these names that have a row."""
         found = {name: self._rows(_RECORDED, (name,)) for name in names}
         return {name: (rows[0][0], to_unsigned(rows[0][1])) for name, rows in found.items() if rows}
+
+    def pins(self) -> list[tuple[str, Pin]]:
+        """All pins whose rows are sound, with their hosts."""
+        if int(self._db.pragma("user_version")) < PINS_SINCE:
+            return []
+        return sound_pins(self._rows(ALL_PINS, ()))
+
+    def pinned_bytes(self) -> int:
+        """What is pinned, on the disk."""
+        return int(self._rows(_PINNED, ())[0][0])
 
     def _rows(self, sql: str, binds: tuple[str | bytes | None, ...]) -> list[Row]:
         return self._db.execute(sql, binds).fetchall()

@@ -37,7 +37,7 @@ MAX_PINS = 1000
 VERSIONS_AT_ONCE = 100
 
 PIN_COLUMNS = "p.path, p.created_by, p.created_at, p.expires_at, p.rowsum"
-_ALL = f"""
+ALL_PINS = f"""
     SELECT w.host, p.is_settled, {PIN_COLUMNS} FROM pin p JOIN workspace w ON w.id = p.workspace_id"""  # noqa: S608 - constants
 _ACTIVE = "SELECT workspace_id, path, coalesce(expires_at, 9e18) FROM pin"
 _PUT = """
@@ -147,7 +147,12 @@ def end_pin(session: Session, host: str, path: RemotePath) -> bool:
 
 def load_pins(session: Session, host: str) -> list[Pin]:
     """All pins of a workspace whose rows are sound, ended ones too."""
-    return [pin for each, pin in _sound(session.rows(_ALL)) if each == host]
+    return [pin for each, pin in _sound(session.rows(ALL_PINS)) if each == host]
+
+
+def sound_pins(rows: Iterable[Row]) -> list[tuple[str, Pin]]:
+    """The pins in the rows of :data:`ALL_PINS`, with their hosts, but for those that do not fit their checksums."""
+    return list(_sound(rows))
 
 
 def _sound(rows: Iterable[Row]) -> Iterator[tuple[str, Pin]]:
@@ -217,7 +222,7 @@ def rescue_pins(file: Path) -> list[tuple[str, Pin]]:
     with suppress(apsw.Error, UnicodeDecodeError, TypeError, ValueError, AttributeError):
         db = open_reader(file)
         try:
-            found += _sound(db.execute(_ALL))
+            found += _sound(db.execute(ALL_PINS))
         finally:
             db.close(force=True)
     return found[:MAX_PINS]

@@ -48,7 +48,7 @@ async def attended(path: Path) -> AsyncIterator[Give]:
         if is_served:
 
             async def give(order: str, arguments: dict[str, object]) -> Answer:
-                return await _ask(folder.fd, {"order": order, **arguments})
+                return await ask(folder.fd, {"order": order, **arguments})
 
             yield give
     if not is_served:
@@ -67,21 +67,27 @@ async def is_mounted(folder: CacheFolder) -> bool:
 
 async def _is_served(folder_fd: int) -> bool:
     try:
-        async with await _connect(folder_fd):
+        async with await connect(folder_fd):
             return True
     except (OSError, trio.TooSlowError):
         return False
 
 
-async def _connect(folder_fd: int) -> trio.SocketStream:
+async def connect(folder_fd: int) -> trio.SocketStream:
+    """A connection to the mount that uses the folder; OSError, trio.TooSlowError."""
     with trio.fail_after(CONNECT_SECONDS):
         return await trio.open_unix_socket(path_of(folder_fd))
 
 
-async def _ask(folder_fd: int, order: Answer) -> Answer:
+async def ask(folder_fd: int, order: Answer) -> Answer:
+    """Give one order to the mount that uses the folder.
+
+    Raises:
+        OrderRefused: it refuses, or has gone.
+    """
     try:
         with trio.fail_after(ANSWER_SECONDS):
-            async with await _connect(folder_fd) as stream:
+            async with await connect(folder_fd) as stream:
                 await send(stream, order)
                 reply = await receive(stream)
     except (OSError, trio.BrokenResourceError) as error:

@@ -19,7 +19,15 @@ from fuse4dbricks.app.warming.keeper import PinKeeper, settle_all
 from fuse4dbricks.app.warming.scene import Progress, WarmScene, Wish
 from fuse4dbricks.app.warming.walk import Surveyor
 from fuse4dbricks.clock import Clock
-from fuse4dbricks.errors import CacheError, InvalidToken, NoToken, RemoteError, Unreachable
+from fuse4dbricks.errors import (
+    CacheError,
+    InvalidToken,
+    NotFound,
+    NoToken,
+    PermissionDenied,
+    RemoteError,
+    Unreachable,
+)
 from fuse4dbricks.index.records import Pin
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.units import format_bytes
@@ -30,9 +38,11 @@ MAX_JOBS = 8
 #: Paths in one order; there may be more lines with more of them.
 MAX_PATHS = 100_000
 
-#: What a command ends with when nobody is signed in, and when the workspace refuses or stays away.
+#: What a command ends with (as `explain` does): nobody is signed in; the workspace did not say, refuses, or has no such thing.
 NOT_SIGNED_IN = 5
-NO_WORKSPACE = 7
+REFUSED = 8
+ABSENT = 9
+NOT_SAID = 7
 
 
 @dataclass(slots=True)
@@ -189,12 +199,16 @@ class Attendant:
         except Unreachable as error:
             raise OrderRefused(
                 f"the workspace cannot be reached: {error}; what was fetched stays, and running it again goes on",
-                NO_WORKSPACE,
+                NOT_SAID,
             ) from error
         except CacheError as error:
             raise OrderRefused(f"the cache cannot do it now: {error}") from error
+        except PermissionDenied as error:
+            raise OrderRefused(f"the workspace refuses: {error}", REFUSED) from error
+        except NotFound as error:
+            raise OrderRefused(f"there is no such thing: {error}", ABSENT) from error
         except RemoteError as error:
-            raise OrderRefused(f"the workspace does not let us go on: {error}", NO_WORKSPACE) from error
+            raise OrderRefused(f"the workspace does not let us go on: {error}", NOT_SAID) from error
 
     async def whose(self, uid: int) -> int:
         """In whose name the order of ``uid`` is carried out."""

@@ -13,9 +13,11 @@ from typing import TypeVar
 
 import trio
 
-from fuse4dbricks.app.upkeep.attendance import Give, attended, is_mounted
+from fuse4dbricks.app.upkeep.attendance import Give, ask, attended, is_mounted
+from fuse4dbricks.app.upkeep.fields import path_from
 from fuse4dbricks.app.upkeep.inspection import Inspection, Verification, inspect, verify
 from fuse4dbricks.app.upkeep.orders import MAX_NAMES
+from fuse4dbricks.app.upkeep.unattended import hosts_of_pins, recorded_pins, unpin_alone
 from fuse4dbricks.app.upkeep.wire import Answer, OrderRefused
 from fuse4dbricks.chunks import CacheFolder
 from fuse4dbricks.errors import CacheError, CacheFolderError
@@ -115,6 +117,47 @@ async def evict(path: Path, order: str, arguments: dict[str, object]) -> Freed:
     """
     async with attended(path) as give:
         return await _repeat(give, order, arguments)
+
+
+async def describe(path: Path) -> Answer | None:
+    """What the mount in the folder shows; None where there is none (or no cache folder yet).
+
+    Raises:
+        OrderRefused: there is one that does not say.
+    """
+    try:
+        with CacheFolder.open(path, exclusive=False) as folder:
+            return await ask(folder.fd, {"order": "shown"}) if await is_mounted(folder) else None
+    except CacheFolderError:
+        return None  # what is wrong with the folder is told by whatever needs it
+
+
+async def list_pins(path: Path) -> Answer:
+    """All pins; how each is, too, where a mount keeps them.
+
+    Raises:
+        CacheFolderError, OrderRefused: it cannot be said.
+    """
+    with CacheFolder.open(path, exclusive=False) as folder:
+        if await is_mounted(folder):
+            return await ask(folder.fd, {"order": "pins"})
+        return await trio.to_thread.run_sync(recorded_pins, folder)
+
+
+async def unpin(path: Path, pinned: str) -> bool:
+    """End a pin; whether there was one.
+
+    Raises:
+        CacheFolderError, OrderRefused: it cannot be done.
+    """
+    with CacheFolder.open(path, exclusive=False) as folder:
+        if await is_mounted(folder):
+            return bool((await ask(folder.fd, {"order": "unpin", "path": pinned}))["ended"])
+        hosts = await trio.to_thread.run_sync(hosts_of_pins, folder)
+    ended = False
+    for host in hosts:
+        ended = await unpin_alone(path, host, path_from(pinned)) or ended
+    return ended
 
 
 async def rebuild(path: Path, on_progress: Callable[[Answer], None]) -> Answer:

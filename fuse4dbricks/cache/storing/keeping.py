@@ -68,6 +68,11 @@ class Keeping:
         first = self._label(path, version, 0, "")
         return (count - 1) * self._shelf.store.get_disk_bytes(first, first.length) + of_last
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the disk has been looked at since the start."""
+        return self._shelf.upkeep.is_measured
+
     def get_capacity(self) -> int:
         """What chunks may take of the disk at most; what is pinned has its part of it."""
         return self._shelf.upkeep.get_capacity()

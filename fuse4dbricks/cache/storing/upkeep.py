@@ -65,6 +65,11 @@ class Upkeep:
         self._get_held = get_held
         self._metrics = metrics
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the folder and its disk have been looked at since the start."""
+        return self._room.overhead is not None
+
     def get_capacity(self) -> int:
         """What all chunks together may take of the disk, if whatever is not pinned gives way."""
         room, recorded = self._room, self._index.chunks.get_totals().bytes
