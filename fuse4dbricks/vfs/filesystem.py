@@ -297,6 +297,7 @@ class Filesystem:
         version = known.entry.version
         if version is None or node.version is None or not version.same_bytes_as(node.version):
             raise VersionChanged(f"{path} has changed")
+        self._xattrs.note_change()
         reader = self._content.open(lambda: self._gate.resolve_reading_viewer(uid, path), path, version)
         node.holds += 1
         self.ahead.file_opened(viewer, path, version, partial(self._gate.resolve_reading_viewer, uid))
@@ -325,6 +326,8 @@ class Filesystem:
         ready = handle.reader.get(offset, length)
         try:
             found = await handle.wait_for(offset, length) if ready is None else ready
+            if ready is None:
+                self._xattrs.note_change()
         except (VersionChanged, NotFound) as error:
             self._metadata.mark_stale(handle.path, handle.reader.version)
             raise VersionChanged(str(error), request_id=error.request_id) from error

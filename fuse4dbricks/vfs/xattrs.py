@@ -3,14 +3,20 @@
 The difficulties: programs that copy attributes carry these to places where they mean nothing, or that take none (``cp -a``
 says nothing then, ``rsync -X`` fails), so a mount can be told to list none; and newer ``ls`` lists the attributes of each
 file that it shows, so to list them must cost no more than a look-up. None of them asks the workspace.
+
+And each is asked for twice, for its length and then for itself, while chunks go on arriving: an answer that has grown in
+between is an error, upon which ``cp -a`` leaves all attributes out. So the second question gets the first one's answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import trio
+
 from fuse4dbricks.cache.holdings import Holding, Holdings, Ranges
 from fuse4dbricks.cache.metadata import MetadataCache
+from fuse4dbricks.cache.standings import Bounded
 from fuse4dbricks.entry import Kind, Version
 from fuse4dbricks.errors import NoAttribute
 from fuse4dbricks.tokens import Viewer
@@ -26,6 +32,14 @@ _SURVEYED = ("cached_bytes", "cached_ranges", "owner", "fetched_at")
 NAMES = ("version", "etag", "last_modified", "pinned", "validated_at", *_SURVEYED)
 
 
+#: Seconds in which the same question is taken for the second half of the first.
+ECHO_SECONDS = 0.05
+MAX_ECHOES = 256
+
+#: Who asks, of which inode, for which attribute (empty: for the list).
+_Question = tuple[int, int, bytes]
+
+
 class ExtendedAttributes:
     """The attributes of files, for viewers who have been admitted. Values are ASCII or UTF-8 text, times Unix seconds."""
 
@@ -33,6 +47,11 @@ class ExtendedAttributes:
         self._metadata = metadata
         self._holdings = holdings
         self._is_listed = is_listed
+        self._echoes: Bounded[_Question, tuple[float, tuple[bytes, ...]]] = Bounded(MAX_ECHOES)
+
+    def note_change(self) -> None:
+        """Something was opened or fetched: whoever asks from now on wants to know what came of it."""
+        self._echoes.clear()
 
     async def get(self, viewer: Viewer, node: Node, raw_name: bytes) -> bytes:
         """The value of one attribute.
@@ -40,6 +59,9 @@ class ExtendedAttributes:
         Raises:
             NoAttribute: there is none of that name, or it has no value now.
         """
+        echo = self._take_echo((viewer.uid, node.ino, raw_name))
+        if echo is not None:
+            return echo[0]
         name = raw_name.decode("utf-8", "replace")
         short = name.removeprefix(PREFIX)
         value = None
@@ -51,15 +73,28 @@ class ExtendedAttributes:
             value = values.get(short)
         if value is None:
             raise NoAttribute(name)
+        self._keep_echo((viewer.uid, node.ino, raw_name), value.encode())
         return value.encode()
 
     def list(self, viewer: Viewer, node: Node) -> list[bytes]:
         """The names of those that have a value."""
         if node.version is None or not self._is_listed:
             return []
+        echo = self._take_echo((viewer.uid, node.ino, b""))
+        if echo is not None:
+            return [*echo]
         beginning = self._holdings.get_beginning(node.path, node.version)
         values = dict(self._of_version(viewer, node, node.version)) | dict(_of_holding(beginning))
-        return [f"{PREFIX}{name}".encode() for name in NAMES if values.get(name) is not None]
+        names = [f"{PREFIX}{name}".encode() for name in NAMES if values.get(name) is not None]
+        self._keep_echo((viewer.uid, node.ino, b""), *names)
+        return names
+
+    def _keep_echo(self, question: _Question, *answer: bytes) -> None:
+        self._echoes.put(question, (trio.current_time() + ECHO_SECONDS, answer))
+
+    def _take_echo(self, question: _Question) -> tuple[bytes, ...] | None:
+        until, answer = self._echoes.pop(question, (float("-inf"), ()))
+        return answer if trio.current_time() < until else None
 
     def _of_version(self, viewer: Viewer, node: Node, version: Version) -> Iterator[tuple[str, str | None]]:
         yield "version", version_text(version)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
+import trio
+import trio.testing
 
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import NoAttribute, NoToken, PermissionDenied
@@ -13,7 +15,7 @@ from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.control.tree import README_INO
 from fuse4dbricks.vfs.inodes import ROOT_INO
-from fuse4dbricks.vfs.xattrs import MAX_VALUE_BYTES, PREFIX, ranges_text, version_text
+from fuse4dbricks.vfs.xattrs import ECHO_SECONDS, MAX_VALUE_BYTES, PREFIX, ranges_text, version_text
 from tests.support.fakes import (
     ADA,
     BOB,
@@ -101,6 +103,35 @@ async def test_what_is_in_ram_counts() -> None:
         values = await shown(bench, file.ino)
         assert (values["cached_bytes"], values["cached_ranges"]) == ("9", "0-8")
         assert "fetched_at" not in values
+
+
+async def test_the_second_half_of_a_question_has_the_first_ones_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A program asks for the length first; what arrives in between must not make the answer longer."""
+    held = Held()
+    name = f"{PREFIX}cached_bytes".encode()
+    async with bench_of(setting_of(held)) as bench:
+        file = await found(bench)
+        files = bench.filesystem
+        for change in (HeldChunk(0, 4, "ada", NOW), HeldChunk(1, 4, "ada", NOW), HeldChunk(2, 1, "ada", NOW)):
+            listed, value = await files.listxattr(ADA, file.ino), await files.getxattr(ADA, file.ino, name)
+            held.chunks.append(change)
+            assert await files.listxattr(ADA, file.ino) == listed
+            assert await files.getxattr(ADA, file.ino, name) == value
+        assert await files.getxattr(ADA, file.ino, name) == b"9", "and the third question is a new one"
+        held.chunks.pop()
+        await trio.sleep(ECHO_SECONDS)
+        assert await files.getxattr(ADA, file.ino, name) == b"8"
+
+
+async def test_who_reads_and_asks_again_is_told_what_came_of_it() -> None:
+    async with bench_of(setting_of()) as bench:
+        file = await found(bench)
+        before = await shown(bench, file.ino)
+        await Kernel(bench.filesystem, ADA).read_file(FILE)
+        after = await shown(bench, file.ino)
+        assert (before["cached_bytes"], after["cached_bytes"]) == ("0", "9")
 
 
 async def test_nobody_is_asked() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from fuse4dbricks.cache.holdings import PAGE_ROWS, Holding, Holdings
 from fuse4dbricks.entry import Version
-from fuse4dbricks.index.records import HeldChunk
+from fuse4dbricks.index.records import HeldChunk, Pin
 from fuse4dbricks.paths import RemotePath
+from tests.support.indexes import FILE as CSV
+from tests.support.indexes import KIB, new_chunk, opened
 
 FILE = RemotePath(("main", "sales", "raw", "f"))
 CHUNK = 10
@@ -76,3 +79,20 @@ async def test_long_files_are_read_in_pages(chunks: int) -> None:
     rows.loads = 0
     beginning = Holdings(rows, Ram()).get_beginning(FILE, Version(chunks * CHUNK, 1))
     assert (rows.loads, beginning.cached_bytes) == (1, min(chunks, PAGE_ROWS) * CHUNK)
+
+
+async def test_over_the_index_that_a_mount_has(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        holdings = Holdings(index.holdings, Ram(chunk_size=KIB), index.pins.covers)
+        version = Version(2 * KIB + 5, 1)
+        await index.chunks.add(CSV, version, [new_chunk(0, path=CSV, version=version)])
+        assert await holdings.survey(CSV, version) == Holding(
+            size=2 * KIB + 5,
+            disk=((0, KIB),),
+            cached=((0, KIB),),
+            owners=("alice",),
+            fetched_at=1_700_000_000.0,
+        )
+        assert await index.pins.put(Pin(CSV.parent, created_by=0, created_at=0.0, expires_at=None))
+        assert (await holdings.survey(CSV, version)).is_pinned
+        assert not holdings.is_pinned(CSV.parent.parent)
