@@ -22,6 +22,7 @@ from fuse4dbricks.app.attending import begin_orders
 from fuse4dbricks.app.books import begin_books, open_books
 from fuse4dbricks.app.ending import Ending, ended_by_signals
 from fuse4dbricks.app.foresight import build_ahead
+from fuse4dbricks.app.memory import give_back_memory
 from fuse4dbricks.app.signing_in import SigningIn, open_signing_in, site_of
 from fuse4dbricks.app.storage import Storage, open_storage
 from fuse4dbricks.app.surroundings import check_apart, check_fuse, prepare_mountpoint
@@ -292,7 +293,7 @@ def build_disk(base: Base) -> DiskTier:
 
 def _build_content(base: Base, disk: DiskTier) -> DataCache:
     config = base.config
-    return DataCache(
+    content = DataCache(
         files=base.workspace.files,
         disk=disk,
         supervisor=base.supervisor,
@@ -301,6 +302,8 @@ def _build_content(base: Base, disk: DiskTier) -> DataCache:
         window_bytes=config.window_bytes,
         chunk_size=config.chunk_size,
     )
+    base.supervisor.run_forever("idle", content.run_idle, give_back_memory)
+    return content
 
 
 def _build_holdings(base: Base, content: DataCache) -> Holdings:

@@ -7,6 +7,7 @@ tier keeps one alive, and with the last of them it is gone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -35,6 +36,8 @@ DEFAULT_WINDOW_BYTES = 128 * MIB
 DEFAULT_SHAPE = WindowShape()
 #: Threads that load chunks ahead: two per core of a small machine keep its disk busy.
 LOADS_AHEAD = 4
+#: Seconds without an open file after which RAM is worth more to others.
+IDLE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,15 @@ class DataCache:
         size = self.chunk_size
         held = {n for first, stop in holding.cached for n in range(first // size, -(-stop // size))}
         return count_calls(holding.size, size, self._tiers.shape, frozenset(held))
+
+    async def run_idle(self, give_back: Callable[[], None]) -> None:
+        """Until cancelled: when nobody has had a file open for :data:`IDLE_SECONDS`, empty RAM and ``give_back``."""
+        ram = self._tiers.ram
+        while True:
+            await ram.used()
+            await ram.idle_for(IDLE_SECONDS)
+            ram.clear()
+            give_back()
 
     def get_gauges(self) -> Gauges:
         """A count of what is going on, for status and for tests."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+import trio
+
 from fuse4dbricks.cache.reading.budget import WindowBudget
 from fuse4dbricks.cache.reading.chunk import Chunk
 
@@ -31,6 +33,7 @@ class RamTier:
         self._unread: OrderedDict[Chunk, Forget] = OrderedDict()
         self._unread_bytes = 0
         self._readers = 0
+        self._turned = trio.Event()
         self.kept = 0
 
     def __contains__(self, chunk: object) -> bool:
@@ -68,11 +71,40 @@ class RamTier:
     def opened(self) -> None:
         """One more handle is open."""
         self._readers += 1
+        if self._readers == 1:
+            self._turn()
 
     def closed(self) -> None:
         """One handle less; with none left only ``ram_bytes`` stay."""
         self._readers -= 1
+        if not self._readers:
+            self._turn()
         self.trim()
+
+    async def idle_for(self, seconds: float) -> None:
+        """Return when no handle was open for so long; without a wake-up before."""
+        while True:
+            if self._readers:
+                await self._turned.wait()
+            with trio.move_on_after(seconds) as nap:
+                await self._turned.wait()
+            if nap.cancelled_caught:
+                return
+
+    async def used(self) -> None:
+        """Return when a handle is open."""
+        while not self._readers:
+            await self._turned.wait()
+
+    def clear(self) -> None:
+        """Evict everything."""
+        for chunk, forget in (*self._used.items(), *self._unread.items()):
+            self.drop(chunk)
+            forget(chunk)
+
+    def _turn(self) -> None:
+        self._turned.set()
+        self._turned = trio.Event()
 
     def trim(self) -> None:
         """Evict the least recently used until the rest fits; what is unread only beyond its own share."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
+from fuse4dbricks.cache.reading.data_cache import IDLE_SECONDS
 from tests.support.reading import CHUNK, PATH, PIECE, content_of, read_through, reading_rig
 
 
@@ -196,3 +198,33 @@ async def test_a_small_file_stays_in_ram_though_it_is_on_disk() -> None:
         assert await read_through(reader) == content
         assert (await rig.settle()).ram_bytes == 4 * CHUNK
         reader.close()
+
+
+async def test_ram_is_given_back_once_when_no_file_was_open_for_a_while(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    content = content_of(10 * CHUNK)
+    given_back: list[float] = []
+    async with reading_rig(content) as rig, trio.open_nursery() as nursery:
+        rig.disk.takes = False
+        nursery.start_soon(rig.cache.run_idle, lambda: given_back.append(trio.current_time()))
+        await trio.sleep(10 * IDLE_SECONDS)
+        assert not given_back, "nothing was ever read"
+        for _ in range(2):
+            reader = rig.open()
+            assert await read_through(reader) == content
+            await trio.sleep(2 * IDLE_SECONDS)
+            reader.close()
+            await trio.sleep(IDLE_SECONDS / 2)
+        assert not given_back
+        assert rig.cache.get_gauges().ram_bytes == 10 * CHUNK
+        idle_since = trio.current_time() - IDLE_SECONDS / 2
+        await trio.sleep(10 * IDLE_SECONDS)
+        assert given_back == [idle_since + IDLE_SECONDS]
+        assert rig.cache.get_gauges().ram_bytes == 0
+        reader = rig.open()
+        assert await read_through(reader) == content
+        reader.close()
+        await trio.sleep(10 * IDLE_SECONDS)
+        assert len(given_back) == 2
+        nursery.cancel_scope.cancel()
