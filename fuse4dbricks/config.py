@@ -42,9 +42,10 @@ SECONDS_PER_DAY = 86_400.0
 #: What pins may take of the disk cache, unless something else is said.
 PIN_SHARE = 0.8
 
-#: Bytes that all read-ahead windows may hold at once, as a part of the RAM tier.
+#: Bytes that all read-ahead windows may hold at once, as a part of the RAM tier; with fewer, eight connections on a line
+#: of 30 ms get requests of 1 MiB and half of their throughput.
 WINDOW_SHARE = 0.25
-MIN_WINDOW_BYTES = 16 * MIB
+MIN_WINDOW_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)

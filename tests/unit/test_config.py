@@ -104,7 +104,7 @@ def test_figures_in_the_units_of_the_program() -> None:
 
 
 def test_a_small_ram_cache_still_leaves_room_to_read_ahead() -> None:
-    assert config(ram_cache_mb=16).window_bytes == 16 * MIB
+    assert config(ram_cache_mb=16).window_bytes == 64 * MIB
 
 
 def test_the_token_is_not_in_the_repr() -> None:

@@ -98,10 +98,17 @@ class KnownChunks:
     def _ask_again(
         self, path: RemotePath, version: Version, chunk_index: int, rows: _Rows
     ) -> ChunkRow | None:
-        loaded = self._load(path, version, chunk_index, chunk_index + 1)
+        """The row; together with its neighbours' that have changed too: chunks are stored several at a time."""
+        first, stop = chunk_index, chunk_index + 1
+        while first - 1 in rows and rows[first - 1] is None:
+            first -= 1
+        while stop in rows and rows[stop] is None:
+            stop += 1
+        loaded = self._load(path, version, first, stop)
         if loaded is None:
             return None
-        del rows[chunk_index]
+        for index in range(first, stop):
+            del rows[index]
         rows.update(loaded)
         return loaded.get(chunk_index)
 

@@ -65,6 +65,19 @@ def test_only_what_changed_is_asked_again(known: KnownChunks, rows: DictRows) ->
     assert rows.loads == 3
 
 
+def test_neighbours_that_changed_together_are_asked_for_together(known: KnownChunks, rows: DictRows) -> None:
+    assert known.get_indexes(PATH, LONG, 0, STRETCH) == frozenset()
+    for index in (4, 5, 6, 7, 9):
+        put(rows, index)
+        known.forget_chunk(PATH, LONG, index)
+    assert known.get(PATH, LONG, 6) is not None
+    assert rows.loads == 2
+    assert known.get_indexes(PATH, LONG, 0, 9) == {4, 5, 6, 7}
+    assert rows.loads == 2
+    assert known.get(PATH, LONG, 9) is not None
+    assert rows.loads == 3
+
+
 def test_versions_and_paths_are_forgotten_apart(known: KnownChunks, rows: DictRows) -> None:
     other = dataclasses.replace(LONG, last_modified=2)
     put(rows, 0)
