@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    big_folder,
     cache_stats,
     fio_jobs,
     growth,
@@ -33,6 +34,7 @@ QUESTIONS = {
     "random_reads": random_reads.run,
     "listing": listing.run,
     "small_files": small_files.run,
+    "big_folder": big_folder.run,
     "fio_jobs": fio_jobs.run,
     "start": start.run,
     "cache_stats": cache_stats.run,

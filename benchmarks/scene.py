@@ -27,6 +27,8 @@ BIG_BYTES, HUGE_BYTES = 512 * MIB, 16 * GIB
 #: A folder of so many folders of so many files each, and one of small files.
 WIDE, WIDE_FOLDERS = "wide", 100
 SMALL, SMALL_FILES, SMALL_BYTES = "small", 200, 8 * KIB
+#: A folder of its own volume's root, made when it is asked about.
+MANY, MANY_FILES = "many", 50_000
 #: All files are old, so that nobody distrusts them as fresh.
 LONG_AGO = 1_700_000_000
 
@@ -100,12 +102,13 @@ def make_tree(tree: Path) -> None:
         file.truncate(HUGE_BYTES)
     for path in (volume / BIG, volume / HUGE):
         os.utime(path, (LONG_AGO, LONG_AGO))
-    _make_files(volume / SMALL, SMALL_FILES, SMALL_BYTES)
+    make_files(volume / SMALL, SMALL_FILES, SMALL_BYTES)
     for number in range(WIDE_FOLDERS):
-        _make_files(volume / WIDE / f"folder{number:03}", WIDE_FOLDERS, 1)
+        make_files(volume / WIDE / f"folder{number:03}", WIDE_FOLDERS, 1)
 
 
-def _make_files(folder: Path, count: int, size: int) -> None:
+def make_files(folder: Path, count: int, size: int) -> None:
+    """Files of a size in a folder; those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         path = folder / f"file{number:03}"

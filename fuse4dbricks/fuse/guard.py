@@ -18,7 +18,7 @@ import trio
 from fuse4dbricks.auth.caller import CALLER_PID
 from fuse4dbricks.concurrency.supervise import split_cancelled
 from fuse4dbricks.fuse.errnos import errno_of, log_failure, stray_errno
-from fuse4dbricks.telemetry.metrics import Metrics
+from fuse4dbricks.telemetry.metrics import Metrics, key_of
 
 #: Seconds in which each request is answered. The workspace client gives up after 25, so that its own, clearer
 #: error usually comes first.
@@ -38,14 +38,16 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 def guarded(handler: Handler) -> Handler:
     """Let nothing but an answer, ``FUSEError`` and trio's cancellation out of ``handler``."""
     operation = handler.__name__
+    counter = key_of("fuse.calls", operation=operation)
 
     @functools.wraps(handler)
     async def guard(self: Guarded, *args: Any) -> Any:
-        self.metrics.count("fuse.calls", operation=operation)
+        self.metrics.tick(counter)
         # Set each time, to 0 where the kernel names nobody: tasks answer one request after another.
         CALLER_PID.set(getattr(args[-1], "pid", 0) if args else 0)
         try:
-            with trio.fail_after(self.deadline):
+            # As trio.fail_after does, whose two context managers take a fifth of a cached stat.
+            with trio.CancelScope(deadline=trio.current_time() + self.deadline):
                 return await handler(self, *args)
         except (pyfuse3.FUSEError, trio.Cancelled):
             raise
@@ -54,6 +56,26 @@ def guarded(handler: Handler) -> Handler:
             if failed is None and cancelled is not None:
                 raise cancelled from None
             raise pyfuse3.FUSEError(_note(self.metrics, operation, failed or error)) from None
+        raise pyfuse3.FUSEError(_note(self.metrics, operation, trio.TooSlowError()))
+
+    guard.is_guarded = True  # type: ignore[attr-defined]  # a test proves that no handler goes without
+    return cast(Handler, guard)
+
+
+def prompt(handler: Handler) -> Handler:
+    """The same for a handler that waits for nothing, which needs no deadline."""
+    operation = handler.__name__
+    counter = key_of("fuse.calls", operation=operation)
+
+    @functools.wraps(handler)
+    async def guard(self: Guarded, *args: Any) -> Any:
+        self.metrics.tick(counter)
+        try:
+            return await handler(self, *args)
+        except (pyfuse3.FUSEError, trio.Cancelled):
+            raise
+        except BaseException as error:  # noqa: BLE001 - anything else would end the mount for everybody
+            raise pyfuse3.FUSEError(_note(self.metrics, operation, error)) from None
 
     guard.is_guarded = True  # type: ignore[attr-defined]  # a test proves that no handler goes without
     return cast(Handler, guard)

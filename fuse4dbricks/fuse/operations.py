@@ -15,7 +15,7 @@ import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from fuse4dbricks.errors import ReadOnly
-from fuse4dbricks.fuse.guard import DEADLINE_SECONDS, guarded, silenced
+from fuse4dbricks.fuse.guard import DEADLINE_SECONDS, guarded, prompt, silenced
 from fuse4dbricks.paths import NAME_MAX
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.vfs.attributes import PREFERRED_IO_BYTES, Attributes
@@ -109,7 +109,7 @@ class Operations(pyfuse3.Operations):
         await self.filesystem.check_access(ctx.uid, inode, mode)
         return True
 
-    @guarded
+    @prompt
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         reply = pyfuse3.StatvfsData()
         reply.f_bsize = reply.f_frsize = _STATFS_BLOCK
@@ -142,11 +142,11 @@ class Operations(pyfuse3.Operations):
 
         await self.filesystem.readdir(fh, start_id, reply)
 
-    @guarded
+    @prompt
     async def releasedir(self, fh: FileHandleT) -> None:
         self.filesystem.releasedir(fh)
 
-    @guarded
+    @prompt
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         """Nothing is ever dirty."""
 
@@ -163,19 +163,19 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: FileHandleT, off: int, size: int) -> Any:
         return await self.filesystem.read(fh, off, size)
 
-    @guarded
+    @prompt
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         return self.filesystem.write(fh, off, buf)
 
-    @guarded
+    @prompt
     async def flush(self, fh: FileHandleT) -> None:
         self.filesystem.flush(fh)
 
-    @guarded
+    @prompt
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         self.filesystem.flush(fh)
 
-    @guarded
+    @prompt
     async def release(self, fh: FileHandleT) -> None:
         self.filesystem.release(fh)
 

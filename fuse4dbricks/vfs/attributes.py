@@ -50,9 +50,11 @@ class Look:
         return self.workspace if not self.root.depth else f"{self.workspace} in {self.root.full_name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # frozen, making one takes three times as long, and one is made for each name of a folder
 class Attributes:
-    """One inode as the kernel is told of it.
+    """One inode as the kernel is told of it; not to be changed.
 
     Attributes:
         ino: inode number; 0 means "there is none" (a negative dentry).

@@ -96,6 +96,8 @@ class FolderReader:
             raise
 
     def _report_fixed(self, handle: OpenFolder, start: int, buffer: _Buffer) -> bool:
+        if start >= 2 + len(handle.names):
+            return True
         for place, (name, attributes) in enumerate(self._fixed(handle)):
             if place >= start and not buffer.offer_fixed(name, attributes, place + 1):
                 return False
@@ -108,13 +110,14 @@ class FolderReader:
         assert parent is not None  # see report()
         assert listing is not None
         position = max(0, start - first_place)
+        is_filtered = parent.kind is Kind.ROOT or not parent.path.in_volume
         while True:
             fresh = self._metadata.listings.get_freshness_left(listing)
             listed_left = self._gate.get_listed_seconds(viewer, parent.path, fresh)
             while position < len(listing.entries):
                 entry, left = listing.entries[position], listed_left
                 position += 1
-                if not self._is_shown(handle, parent, entry.name):
+                if is_filtered and not self._is_shown(handle, parent, entry.name):
                     continue
                 if listing.is_doubtful(entry):
                     if not buffer.is_empty:
