@@ -122,7 +122,7 @@ class Access:
         self._proofs = Proofs(shelf, fingerprint_key=fingerprint_key, clock=clock, ttl=ttl)
         self._last_read: Bounded[tuple[Token, RemotePath], RemotePath] = Bounded(MAX_PROOFS)
         self._renewed_at: Bounded[tuple[Token, RemotePath], float] = Bounded(MAX_PROOFS)
-        self._unheard_at: Bounded[_Question, float] = Bounded(MAX_PROOFS)
+        self._unheard_at: Bounded[Token, float] = Bounded(MAX_TOKENS)
         self._whoami_flights: Flights[Token, Principal] = Flights("whoami", supervisor)
         self._question_flights: Flights[_Question, None] = Flights("grant-probe", supervisor)
 
@@ -280,7 +280,9 @@ class Access:
 
         The question goes on without him, and its answer counts when it comes.
         """
-        if self._clock.monotonic() - self._unheard_at.get(question, float("-inf")) < HOLD_SECONDS:
+        token = question[0]
+        # One wait in vain is enough: a path has several places, and a program asks for many paths.
+        if self._clock.monotonic() - self._unheard_at.get(token, float("-inf")) < HOLD_SECONDS:
             return
         if question not in self._question_flights:
             self._supervisor.start_soon("grant-renewal", self._ask_quietly, question, work)
@@ -288,11 +290,11 @@ class Access:
             with trio.fail_after(PROBE_PATIENCE):
                 await self._question_flights.join(question, work)
         except trio.TooSlowError:
-            self._unheard_at.put(question, self._clock.monotonic())
+            self._unheard_at.put(token, self._clock.monotonic())
         except RemoteError as error:
             if not is_outage(error):
                 raise
-            self._unheard_at.put(question, self._clock.monotonic())
+            self._unheard_at.put(token, self._clock.monotonic())
 
     async def _probe_volume(self, viewer: Viewer, volume: RemotePath) -> None:
         asked_at = self.get_second()
