@@ -36,11 +36,13 @@ class Live:
         volume: the folder that shows ``main/sales/raw``.
         process: of the daemon.
         ready_after: seconds from the start of the process to the mount.
+        answers_after: seconds to the first answer about the volume.
     """
 
     volume: Path
     process: subprocess.Popen[bytes]
     ready_after: float
+    answers_after: float
 
     def get_peak_rss(self) -> int:
         """Bytes, from VmHWM."""
@@ -131,6 +133,8 @@ def _mounted(command: Sequence[str], place: Place, variables: dict[str, str], in
     mountpoint = place.folder / "mnt"
     mountpoint.mkdir(parents=True, exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
+    # As an installed program has it, whatever the variables of this shell say.
+    clean |= {"PYTHONPYCACHEPREFIX": str(place.tools / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
     began = time.perf_counter()
     with (place.folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -146,7 +150,7 @@ def _mounted(command: Sequence[str], place: Place, variables: dict[str, str], in
         ready_after = time.perf_counter() - began
         volume = mountpoint / inner
         volume.stat()
-        yield Live(volume, process, ready_after)
+        yield Live(volume, process, ready_after, time.perf_counter() - began)
     finally:
         _end(process, mountpoint)
 

@@ -34,6 +34,7 @@ from fuse4dbricks.cache.freshness import Freshness, Ttls
 from fuse4dbricks.cache.holdings import Holdings
 from fuse4dbricks.cache.lookout import Lookout
 from fuse4dbricks.cache.metadata import MetadataCache
+from fuse4dbricks.cache.pruning import run_pruning
 from fuse4dbricks.cache.reading.data_cache import DataCache
 from fuse4dbricks.cache.shelf import TreeShelf
 from fuse4dbricks.clock import Clock, SystemClock
@@ -288,6 +289,7 @@ def build_disk(base: Base) -> DiskTier:
         base.stack.push_async_callback(disk.aclose)
         base.supervisor.run_forever("eviction", disk.run_eviction)
         base.supervisor.run_forever("sweep", disk.run_sweep)
+        base.supervisor.run_forever("pruning", run_pruning, storage.index, base.clock, config.max_age_seconds)
     return disk
 
 

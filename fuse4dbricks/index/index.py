@@ -18,6 +18,7 @@ from fuse4dbricks.index.grants import Grants
 from fuse4dbricks.index.holdings import HeldChunks
 from fuse4dbricks.index.network_fs import refuse_network_folder
 from fuse4dbricks.index.pins import Pins
+from fuse4dbricks.index.pruning import FOLDERS_AT_ONCE, prune_folders, prune_rest
 from fuse4dbricks.index.reader import Reader
 from fuse4dbricks.index.tree import Tree
 from fuse4dbricks.index.writer import Writer
@@ -108,6 +109,22 @@ class Index:
             IndexUnavailable: it is not noted.
         """
         await self._writer.run(partial(note_complete, serial=epoch))
+
+    async def prune(self, after: int, before: float) -> int | None:
+        """Forget names and people not seen since the Unix time ``before``, a batch at a time, beginning behind ``after``.
+
+        Returns:
+            Where to go on; None: that was all.
+
+        Raises:
+            IndexUnavailable: nothing was forgotten.
+        """
+        cursor = await self._writer.run(
+            partial(prune_folders, after=after, before=before), rows=FOLDERS_AT_ONCE
+        )
+        if cursor is None:
+            await self._writer.run(partial(prune_rest, before=before))
+        return cursor
 
     async def renew(self) -> None:
         """Set the file aside, sound or not, and begin a new one, to be filled from the chunk files.

@@ -30,6 +30,16 @@ def test_it_is_a_mapping() -> None:
     assert list(table) == ["b"]
 
 
+def test_a_mount_imports_nothing_that_only_other_commands_need() -> None:
+    code = (
+        "import sys, fuse4dbricks.cli.main, fuse4dbricks.cli.mount, trio, fuse4dbricks.app.mount; "
+        "print('loaded:', *(sys.modules.keys() & set(sys.argv[1].split())))"
+    )
+    spared = "rich pygments msal asyncio uvicorn starlette trustme fuse4dbricks.cache.statistics fuse4dbricks.cli.cache"
+    shown = subprocess.check_output([sys.executable, "-c", code, spared], text=True)
+    assert shown.splitlines()[-1] == "loaded:"
+
+
 @pytest.mark.parametrize(
     ("meant", "spared"),
     [
