@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fuse4dbricks.cli.measures import Spot, age, size, spot
+from fuse4dbricks.cli.measures import age, size
+from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
 from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.cli.table import CommandTable
-from fuse4dbricks.config import default_cache_folder
 from fuse4dbricks.errors import ConfigError, UserError
 from fuse4dbricks.units import format_bytes
 
@@ -49,6 +49,7 @@ ELSEWHERE = {
     "pin": "fuse4dbricks.cli.pins:pin",
     "unpin": "fuse4dbricks.cli.pins:unpin",
     "pins": "fuse4dbricks.cli.pins:pins",
+    "sql": "fuse4dbricks.cli.sql:sql",
 }
 
 
@@ -65,10 +66,6 @@ def _common(command: Command) -> Command:
         envvar="FUSE4DBRICKS_DISK_CACHE_DIR",
         help="Folder of the disk cache (default: the one that a mount uses by default).",
     )(command)
-
-
-def _folder(given: Path | None) -> Path:
-    return (given or default_cache_folder()).expanduser()
 
 
 def _print(as_json: bool, document: dict[str, Any], lines: list[str]) -> None:
@@ -89,7 +86,7 @@ def check(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
     """
     from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
 
-    path = _folder(disk_cache_dir)
+    path = folder_of(disk_cache_dir)
     found = errands.run(lambda: errands.look(path))
     fixed = fix and not found.is_clean
     left = found
@@ -140,7 +137,7 @@ def verify(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
     """
     from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
 
-    path = _folder(disk_cache_dir)
+    path = folder_of(disk_cache_dir)
     with progress_bar("verifying") as on_progress:
         result = errands.run(lambda: errands.read_all(path, on_progress))
     names = [each.name for each in result.bad]
@@ -166,7 +163,7 @@ def rebuild(disk_cache_dir: Path | None, as_json: bool) -> None:
     from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
     from fuse4dbricks.chunks.layout import SHARDS  # noqa: PLC0415
 
-    path = _folder(disk_cache_dir)
+    path = folder_of(disk_cache_dir)
     with progress_bar("rebuilding") as on_progress:
         done = errands.run(
             lambda: errands.rebuild(path, lambda now: on_progress(now["tally"]["shards"], SHARDS))
@@ -206,7 +203,7 @@ def evict(
         raise ConfigError(
             "say what to evict: PATH, --older-than, --user or --to-size (`cache clear` takes all)"
         )
-    where = None if path is None else spot(path)
+    where = None if path is None else placed(path, sight_of(folder_of(disk_cache_dir)))
     chosen = {
         "under": where and where.path,
         "host": where and where.host,
@@ -231,7 +228,7 @@ def clear(disk_cache_dir: Path | None, as_json: bool) -> None:
 def _evict(disk_cache_dir: Path | None, as_json: bool, order: str, arguments: dict[str, object]) -> None:
     from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
 
-    path = _folder(disk_cache_dir)
+    path = folder_of(disk_cache_dir)
     freed: Freed = errands.run(lambda: errands.evict(path, order, arguments))
     line = f"{freed.chunks} chunks removed, {format_bytes(freed.bytes)}."
     _print(as_json, {"chunks": freed.chunks, "disk_bytes": freed.bytes}, [line])
@@ -245,7 +242,7 @@ def _evict(disk_cache_dir: Path | None, as_json: bool, order: str, arguments: di
 @_common
 def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     """List the files below PATH that are cached: size, how much of it is here, last read, path."""
-    files = _load_files(disk_cache_dir, path)
+    _, files = _load_files(disk_cache_dir, path)
     document = {"files": [_file(each) for each in files]}
     lines = [
         f"{format_bytes(each.size):>10} {_percent(each):>5}  {_day(each.last_access)}  {each.path}"
@@ -259,8 +256,7 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
 @_common
 def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     """Say how much disk space the cached chunks below PATH take: each entry of the folder, and in all."""
-    files = _load_files(disk_cache_dir, path)
-    top = str(_spot(path).path).rstrip("/")
+    top, files = _load_files(disk_cache_dir, path)
     sums: dict[str, int] = {}
     for each in files:
         inside = str(each.path)[len(top) :].strip("/").partition("/")[0]
@@ -277,16 +273,15 @@ def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     _print(as_json, document, lines)
 
 
-def _spot(path: str | None) -> Spot:
-    return spot(path or "/Volumes")
-
-
-def _load_files(disk_cache_dir: Path | None, path: str | None) -> list[CachedFile]:
-    from fuse4dbricks.app.upkeep.fields import path_from  # noqa: PLC0415
+def _load_files(disk_cache_dir: Path | None, path: str | None) -> tuple[str, list[CachedFile]]:
+    """The path that is meant, and what is cached below it of what the mount, if there is one, shows."""
     from fuse4dbricks.app.upkeep.inspection import list_files  # noqa: PLC0415 - --help needs none of it
 
-    where = _spot(path)
-    return list_files(_folder(disk_cache_dir), path_from(where.path), where.host)
+    folder = folder_of(disk_cache_dir)
+    sight = sight_of(folder)
+    place = placed(path, sight)
+    found = list_files(folder, remote(place.path), place.host)
+    return place.path.rstrip("/"), [each for each in found if sight.visibility.shows(each.path)]
 
 
 def _file(each: CachedFile) -> dict[str, Any]:

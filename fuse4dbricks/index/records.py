@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fuse4dbricks.entry import Entry, Version
@@ -137,6 +138,7 @@ class Selection:
         owner: who caused the fetch; None: anybody.
         older_than: Unix time; last used before it; None: whenever.
         protected: as in :class:`VictimQuery`.
+        shows: says of a volume whether it is there for who wants it; called in the writer thread; None: all are.
     """
 
     names: frozenset[bytes] | None = None
@@ -145,6 +147,7 @@ class Selection:
     owner: str | None = None
     older_than: float | None = None
     protected: frozenset[tuple[RemotePath, Version]] = frozenset()
+    shows: Callable[[RemotePath], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

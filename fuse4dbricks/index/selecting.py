@@ -15,11 +15,15 @@ from fuse4dbricks.index.records import Selection, Victim
 from fuse4dbricks.index.rollups import Rollup, recount
 from fuse4dbricks.index.session import Session
 from fuse4dbricks.index.tree_rows import index_path
+from fuse4dbricks.paths import RemotePath
 
 #: Owners are principals' ids; people know user names.
 _OWNED = """
     c.owner_id IN (SELECT id FROM owner WHERE name = ?
                    OR name IN (SELECT principal FROM principal WHERE user_name = ?))"""
+
+
+_VOLUME = "SELECT catalog, schema, name FROM volume WHERE id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,23 @@ def take_selected(session: Session, selection: Selection, after: int, limit: int
     held = {row[0] for file in selection.protected for row in find_version(session, File(*file))}
     found = list(_find(session, selection, after, limit))
     cursor = found[-1][8] if selection.names is None and len(found) == limit else None
-    gone = [row for row in found if row[0] not in held]
+    hidden = _hidden_volumes(session, selection, {row[1] for row in found})
+    gone = [row for row in found if row[0] not in held and row[1] not in hidden]
     rollup = Rollup()
     drop_rows(session, rollup, gone)
     rollup.write(session)
     # Candidates of eviction may be among them; it passes over rows that are gone.
     return Batch(tuple(Victim(row[9], row[6], row[5]) for row in gone), cursor)
+
+
+def _hidden_volumes(session: Session, selection: Selection, volume_ids: Iterable[int]) -> set[int]:
+    """Those of the volumes that are not there for who wants the chunks gone."""
+    if selection.shows is None:
+        return set()
+    places = {each: session.row(_VOLUME, (each,)) for each in volume_ids}
+    return {
+        each for each, parts in places.items() if parts is not None and not selection.shows(RemotePath(parts))
+    }
 
 
 def _find(session: Session, selection: Selection, after: int, limit: int) -> Iterable[Row]:

@@ -107,3 +107,28 @@ def test_alone_a_pin_is_made_and_let_go(
     assert asked(cache, "unpin", f"{VOLUME}/a.bin")["ended"]
     assert asked(cache, "clear")["chunks"] == 3
     assert asked(cache, "check")["clean"]
+
+
+def test_what_the_mount_hides_is_not_there_for_its_commands(served: Served, tmp_path: Path) -> None:
+    hidden = served.settings.root / "main/hr/staff"
+    hidden.mkdir(parents=True)
+    (hidden / "pay.csv").write_bytes(b"much")
+    with mounted(served, tmp_path) as open_one:
+        asked(open_one.cache, "warm", "/Volumes/main")
+        assert open_one.stop() == 0
+    with mounted(served, tmp_path, "--securable-denylist", "main.hr", "--root", "main") as running:
+        assert [
+            each["path"] for each in asked(running.cache, "ls", running.path / "sales/raw/sub")["files"]
+        ] == [f"{VOLUME}/sub/c.bin"]
+        assert len(asked(running.cache, "ls")["files"]) == len(SIZES)
+        assert asked(running.cache, "du", "/Volumes/main/hr")["disk_bytes"] == 0
+        assert asked(running.cache, "warm", "/Volumes/main", "--dry-run")["files"] == len(SIZES)
+        assert asked(running.cache, "warm", "/Volumes/main/hr/staff", code=6)["failed"] == 1
+        run(running.cache, "pin", "/Volumes/main/hr/staff", code=9)
+        assert asked(running.cache, "evict", "/Volumes/main/hr")["chunks"] == 0
+        asked(running.cache, "evict", running.path)
+        assert len(files_in(running.cache)) == 1
+        assert running.stop() == 0
+    assert [each["path"] for each in asked(running.cache, "ls")["files"]] == [
+        "/Volumes/main/hr/staff/pay.csv"
+    ]

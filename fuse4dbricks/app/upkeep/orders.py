@@ -85,6 +85,8 @@ async def _evict(desk: Desk, arguments: dict[str, Any]) -> Answer:
         host=worded(arguments, "host"),
         owner=worded(arguments, "owner"),
         older_than=numbered(arguments, "older_than"),
+        # What is about the whole cache is about what is hidden in it, too; a path leads to what is shown.
+        shows=None if under is None or desk.attendant is None else desk.attendant.scene.visibility.shows,
     )
     return _freed(await desk.upkeep.evict(selection, WORK_SECONDS))
 
