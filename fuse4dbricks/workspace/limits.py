@@ -256,7 +256,7 @@ class CallLimiter:
         """Admit whoever may go, in order."""
         now = trio.current_time()
         while (waiter := self._next(now)) is not None:
-            opens_at = self._opens_at(now)
+            opens_at = self._opens_at(now, waiter.ticket.urgency)
             if opens_at > now:
                 self._appoint_timekeeper(waiter, opens_at)
                 return
@@ -270,7 +270,8 @@ class CallLimiter:
         waiter.event.set()
 
     def _appoint_timekeeper(self, waiter: _Waiter, opens_at: float) -> None:
-        if self._timekeeper is None and opens_at < float("inf"):
+        is_sooner = self._timekeeper is None or opens_at < self._timekeeper.wake_at
+        if is_sooner and opens_at < float("inf"):
             self._timekeeper = waiter
             waiter.wake_at = opens_at
             waiter.event.set()
@@ -281,14 +282,19 @@ class CallLimiter:
             self._uncounted -= 1
             self._counted.append(trio.current_time())
 
-    def _opens_at(self, now: float) -> float:
-        """When the next call may start as far as the rate goes; infinity when a reply must come first."""
+    def _opens_at(self, now: float, urgency: Urgency) -> float:
+        """When the next call may start as far as the rate goes; infinity when a reply must come first.
+
+        What is fetched ahead leaves a tenth of the second's calls: whoever comes in the middle of it need not wait.
+        """
         while self._counted and self._counted[0] + WINDOW <= now:
             self._counted.popleft()
         opens_at = max(now, self._held_until)
-        if self._uncounted + len(self._counted) < self._per_second:
+        spared = self._per_second // 10 if urgency is Urgency.AHEAD else 0
+        excess = self._uncounted + len(self._counted) - (self._per_second - spared)
+        if excess < 0:
             return opens_at
-        return max(opens_at, self._counted[0] + WINDOW) if self._counted else float("inf")
+        return max(opens_at, self._counted[excess] + WINDOW) if excess < len(self._counted) else float("inf")
 
     # --- who is next -----------------------------------------------------------------------------
 

@@ -343,3 +343,27 @@ async def test_no_turn_is_lost_whoever_leaves_whenever(
     assert len(done) == 80
     assert any(done)
     assert (limiter.in_flight, limiter.queued) == (0, 0)
+
+
+async def test_what_is_fetched_ahead_leaves_a_tenth_of_each_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    limiter, started = CallLimiter(in_flight=10, data=8, per_second=20), []
+
+    async def call(name: str, urgency: Urgency) -> None:
+        lease = await limiter.acquire(Ticket(urgency), Lane.METADATA)
+        started.append((name, round(trio.current_time() - begun, 3)))
+        limiter.release(lease)
+
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for number in range(30):
+            nursery.start_soon(call, f"a{number}", AHEAD)
+        await trio.sleep(0.5)
+        for number in range(4):
+            nursery.start_soon(call, f"w{number}", WAITED)
+    ahead = [at for name, at in started if name.startswith("a")]
+    waited = [at for name, at in started if name.startswith("w")]
+    assert ahead.count(0.0) == 18
+    # Two at once; the others as soon as the rate lets anybody.
+    assert waited == [0.5, 0.5, 1.0, 1.0]
