@@ -41,7 +41,7 @@ from fuse4dbricks.errors import (
 )
 from fuse4dbricks.paths import ROOT, RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
-from fuse4dbricks.tokens import Principal, Token, Viewer
+from fuse4dbricks.tokens import Credential, Principal, Token, Viewer
 
 logger = logging.getLogger("fuse4dbricks.access")
 
@@ -184,6 +184,10 @@ class Access:
             principal = await self._whoami_flights.join(token, lambda: self._fetch_principal(token))
             if self._shelf is not None:
                 self._shelf.post_principal(fingerprint, uid, principal)
+                if token.credential is not None:
+                    self._shelf.post_principal(
+                        token.credential.fingerprint(self._fingerprint_key), uid, principal
+                    )
         self._principals.put(token, principal)
         return principal
 
@@ -373,6 +377,11 @@ class Access:
             self._connectivity.note_failure(error)
         elif not isinstance(error, ProtocolViolation):  # a login page of the hotel's network is no answer
             self._connectivity.note_answer()
+
+    def note_refused(self, credential: Credential) -> None:
+        """Whoever issues tokens refuses a credential: nothing that was proved with it counts any more."""
+        self._proofs.refuse_token(credential.stand_in())
+        self._principals.pop(credential.stand_in(), None)
 
     def _refuse_token(self, token: Token, error: InvalidToken) -> None:
         self._refused.refuse(token, error)

@@ -8,10 +8,11 @@ before it is one, and its text is reached only through :meth:`Token.reveal`.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 
-from fuse4dbricks.errors import InvalidWrite
+from fuse4dbricks.errors import InvalidWrite, NotAsked
 
 #: A PAT has 36–40 characters, an Entra JWT 1–3 KB.
 MAX_TOKEN_BYTES = 4096
@@ -20,12 +21,46 @@ MAX_TOKEN_BYTES = 4096
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/=-]+")
 
 
+class Credential:
+    """What tokens are made from, to be known again: a client id and its secret, a login. It holds a digest only."""
+
+    __slots__ = ("_digest",)
+
+    def __init__(self, kind: str, *parts: str) -> None:
+        """Recognise the credential of a ``kind`` that consists of ``parts``."""
+        self._digest = hashlib.blake2b(json.dumps([kind, *parts]).encode(), digest_size=32).digest()
+
+    def fingerprint(self, key: bytes) -> bytes:
+        """16 bytes that recognise it again under ``key``, and are no token's."""
+        return hashlib.blake2b(self._digest, key=key[:64], digest_size=16, person=b"f4db-credential").digest()
+
+    def stand_in(self) -> StandIn:
+        """What stands for its tokens while none can be had."""
+        return StandIn(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Credential) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __repr__(self) -> str:
+        return "Credential(…)"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a credential is not pickled")
+
+
 class Token:
-    """A bearer token. ``repr``, ``str`` and ``format`` show nothing of it."""
+    """A bearer token. ``repr``, ``str`` and ``format`` show nothing of it.
 
-    __slots__ = ("_text",)
+    Attributes:
+        credential: what it was made from, if that can be known again.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("_text", "credential")
+
+    def __init__(self, text: str, credential: Credential | None = None) -> None:
         """Wrap a token.
 
         Raises:
@@ -37,6 +72,11 @@ class Token:
         if not _TOKEN.fullmatch(raw):
             raise InvalidWrite("that is not a token: it may hold letters, digits and ._~+/=- only")
         self._text = text
+        self.credential = credential
+
+    def made_from(self, credential: Credential | None) -> Token:
+        """The same token, which knows what it was made from."""
+        return Token(self._text, credential)
 
     def reveal(self) -> str:
         """The secret itself, for a request header."""
@@ -62,6 +102,33 @@ class Token:
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a token is not pickled")
+
+
+class StandIn(Token):
+    """Says who asks while no token of his can be had: the credential is the one that his proofs were made with.
+
+    It can be compared and recognised like a token, and cannot be sent.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, credential: Credential) -> None:
+        # A space is in no token's text, so it equals none.
+        self._text = f"stand-in {credential.fingerprint(b'').hex()}"
+        self.credential = credential
+
+    def reveal(self) -> str:
+        """Nothing.
+
+        Raises:
+            NotAsked: always; there is nothing to send.
+        """
+        raise NotAsked("no token can be had while nobody can be reached")
+
+    def fingerprint(self, key: bytes) -> bytes:
+        """The credential's."""
+        assert self.credential is not None
+        return self.credential.fingerprint(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ async def open_base(
     connectivity = begin_lookout(config, workspace, supervisor, clock)
     signing_in = await open_signing_in(
         config,
-        site=site_of(config, clock=clock, verify=verify),
+        site=site_of(config, clock=clock, verify=verify, weather=connectivity),
         mountpoint=mountpoint,
         folder=storage.folder,
         supervisor=supervisor,
@@ -229,7 +229,7 @@ def build_filesystem(base: Base) -> Filesystem:
 def build_access(base: Base) -> Access:
     """Who asks, and what he may see."""
     config, index = base.config, base.storage.index
-    return Access(
+    access = Access(
         tokens=base.signing_in.chain,
         identity=base.workspace.identity,
         probe=RootProbe(base.workspace.files),
@@ -242,6 +242,8 @@ def build_access(base: Base) -> Access:
         ttl=config.permission_ttl_sec,
         offline_grace=config.grace_seconds,
     )
+    base.signing_in.refusals.tell(access.note_refused)
+    return access
 
 
 def build_metadata(base: Base, access: Access) -> MetadataCache:

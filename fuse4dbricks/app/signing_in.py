@@ -23,7 +23,7 @@ from fuse4dbricks.auth.kept_logins import KeptLogins
 from fuse4dbricks.auth.logins import DeviceLogins
 from fuse4dbricks.auth.own_configuration import OwnConfiguration
 from fuse4dbricks.auth.process_environment import ProcessEnvironment
-from fuse4dbricks.auth.source import TokenSource
+from fuse4dbricks.auth.source import Refusals, TokenSource
 from fuse4dbricks.auth.variables import Variables
 from fuse4dbricks.auth.written import WrittenTokens
 from fuse4dbricks.cache.connectivity import Connectivity
@@ -33,6 +33,7 @@ from fuse4dbricks.concurrency.supervise import Supervisor
 from fuse4dbricks.config import MountConfig
 from fuse4dbricks.fuse.connection import find_mount
 from fuse4dbricks.vfs.control.desk import Desk
+from fuse4dbricks.weather import FAIR, Weather
 from fuse4dbricks.workspace.url import parse_workspace_url
 
 
@@ -43,6 +44,7 @@ class SigningIn:
     chain: TokenChain
     written: WrittenTokens
     logins: DeviceLogins
+    refusals: Refusals
 
     def desk(self, access: Access, connectivity: Connectivity, workspace: str) -> Desk:
         """What is behind ``.auth``."""
@@ -72,10 +74,16 @@ async def open_signing_in(
     if config.auth_from_process_env:
         sources.append(ProcessEnvironment(host=site.host, normalise=site.normalise))
     single_uid = os.getuid() if config.single_principal else None
-    return SigningIn(TokenChain(sources, single_uid=single_uid), written, logins)
+    return SigningIn(TokenChain(sources, single_uid=single_uid), written, logins, site.refusals)
 
 
-def site_of(config: MountConfig, *, clock: Clock, verify: ssl.SSLContext | None) -> Site:
+def site_of(
+    config: MountConfig,
+    *,
+    clock: Clock,
+    verify: ssl.SSLContext | None,
+    weather: Weather = FAIR,
+) -> Site:
     """What the sources know of the workspace."""
     address = parse_workspace_url(config.workspace)
     return Site(
@@ -86,6 +94,7 @@ def site_of(config: MountConfig, *, clock: Clock, verify: ssl.SSLContext | None)
         clock=clock,
         verify=verify,
         environ=os.environ,
+        weather=weather,
     )
 
 
@@ -102,7 +111,12 @@ async def _open_logins(
             kept = None
     find_site = _finding_site(config, site)
     logins = DeviceLogins(
-        lambda login: Account(find_site, client_id, login), supervisor=supervisor, clock=site.clock, kept=kept
+        lambda login: Account(find_site, client_id, login),
+        supervisor=supervisor,
+        clock=site.clock,
+        kept=kept,
+        weather=site.weather,
+        refusals=site.refusals,
     )
     await logins.take_up_kept()
     return logins

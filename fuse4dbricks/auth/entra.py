@@ -7,6 +7,7 @@ prints one has given the account away); and it raises ValueError for whatever a 
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -174,6 +175,16 @@ class Account:
                 token_cache=self._cache,
             )
         return self._app
+
+
+def account_of(login: str) -> str | None:
+    """Whose login it is (see :meth:`Account.serialize`): the account's id at Entra, or None if it does not say."""
+    try:
+        accounts = json.loads(login)["Account"]
+        (found,) = {each["home_account_id"] for each in accounts.values()}
+    except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def discover_tenant(base: str, verify: ssl.SSLContext | None) -> str:

@@ -91,6 +91,8 @@ class HomeProfiles:
                 lambda _forced: self._issue(uid),
                 supervisor=self._supervisor,
                 clock=self._site.clock,
+                weather=self._site.weather,
+                refusals=self._site.refusals,
             )
         return await self._by_uid[uid].fetch(rejected)
 

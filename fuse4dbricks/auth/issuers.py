@@ -7,18 +7,24 @@ a command line tool; ``auth_type`` picks one.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import trio
 
 from fuse4dbricks.auth.client_credentials import fetch_client_token
-from fuse4dbricks.auth.commands import azure_command, databricks_command, fetch_cli_token
+from fuse4dbricks.auth.commands import CLI_SECONDS, azure_command, databricks_command, fetch_cli_token
 from fuse4dbricks.auth.entra import PUBLIC_AUTHORITY, TENANT, EntraSite, fetch_service_token
 from fuse4dbricks.auth.profiles import Normalise, Profile
 from fuse4dbricks.auth.secret import Secret
-from fuse4dbricks.auth.source import Issued, SourceFailure, nothing_there
+from fuse4dbricks.auth.source import Issued, Outcome, Refusals, SourceFailure, nothing_there
 from fuse4dbricks.clock import Clock
+from fuse4dbricks.errors import Unreachable
+from fuse4dbricks.tokens import Credential
+from fuse4dbricks.weather import FAIR, Weather
+
+#: With no network a program that would ask somebody may take so long to say so, seconds.
+OFFLINE_CLI_SECONDS = 4.0
 
 #: Seconds for which a token from a file is used before the file is looked at again.
 FILE_TOKEN_SECONDS = 600.0
@@ -44,6 +50,8 @@ class Site:
         entra: where Azure's logins are.
         verify: whom to trust; None for the usual trust.
         environ: of this process, for command line tools.
+        weather: whether it is of any use to send something.
+        refusals: told of a credential that its issuer refuses.
     """
 
     base: str
@@ -53,6 +61,8 @@ class Site:
     clock: Clock
     verify: ssl.SSLContext | None = field(default=None, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    weather: Weather = FAIR
+    refusals: Refusals = field(default_factory=Refusals, repr=False)
 
     @property
     def is_azure(self) -> bool:
@@ -66,10 +76,26 @@ class Site:
 async def issue_client_token(site: Site, client_id: str, secret: Secret) -> Issued:
     """OAuth of a service principal of Databricks."""
     origin = f"service principal {client_id}"
-    return await trio.to_thread.run_sync(
+    return await _from_afar(
+        site.weather,
+        Credential(M2M, site.host, client_id, secret.reveal()),
         lambda: fetch_client_token(site.base, client_id, secret, site.verify, origin=origin),
-        abandon_on_cancel=True,
     )
+
+
+async def _from_afar(weather: Weather, credential: Credential, question: Callable[[], Issued]) -> Issued:
+    """The answer to a blocking question over the network, which is left when there turns out to be none."""
+    try:
+        with weather.reaching():
+            issued = await trio.to_thread.run_sync(question, abandon_on_cancel=True)
+    except Unreachable as error:
+        raise SourceFailure(str(error), is_outage=True, credential=credential) from None
+    except SourceFailure as failure:
+        failure.credential = credential
+        if failure.is_outage:
+            weather.note_doubt()
+        raise
+    return replace(issued, credential=credential)
 
 
 async def issue_azure_token(
@@ -79,9 +105,10 @@ async def issue_azure_token(
     if not TENANT.fullmatch(tenant) or not TENANT.fullmatch(client_id):
         raise SourceFailure("the Azure tenant id or client id is malformed")
     entra = replace(site.entra, tenant=tenant, authority=_authority(site, environment))
-    return await trio.to_thread.run_sync(
+    return await _from_afar(
+        site.weather,
+        Credential(AZURE_SECRET, site.host, entra.url, client_id, secret.reveal()),
         lambda: fetch_service_token(entra, client_id, secret, origin=f"Azure service principal {client_id}"),
-        abandon_on_cancel=True,
     )
 
 
@@ -98,14 +125,27 @@ def _authority(site: Site, environment: str | None) -> str:
 async def issue_databricks_cli_token(site: Site, program: str | None, profile: str | None) -> Issued:
     """What ``databricks auth login`` has left."""
     command = databricks_command(program, profile=profile, base=site.base)
-    return await fetch_cli_token(command, site.environ, wall=site.clock.wall())
+    return await _by_program(site, command)
 
 
 async def issue_azure_cli_token(site: Site, tenant: str | None) -> Issued:
     """What ``az login`` has left."""
     if tenant is not None and not TENANT.fullmatch(tenant):
         raise SourceFailure("the Azure tenant id is malformed")
-    return await fetch_cli_token(azure_command(tenant), site.environ, wall=site.clock.wall())
+    return await _by_program(site, azure_command(tenant))
+
+
+async def _by_program(site: Site, command: Sequence[str]) -> Issued:
+    """What a program prints. It may know a token that is still good; what it cannot ask for now is no denial."""
+    if site.weather.is_forced:
+        raise SourceFailure("the mount is told to be offline, so no program is run", is_outage=True)
+    seconds = OFFLINE_CLI_SECONDS if site.weather.is_down else CLI_SECONDS
+    try:
+        return await fetch_cli_token(command, site.environ, wall=site.clock.wall(), seconds=seconds)
+    except SourceFailure as failure:
+        if failure.outcome is Outcome.FAILED and site.weather.is_down:
+            raise SourceFailure(str(failure), is_outage=True) from None
+        raise
 
 
 def kind_of(profile: Profile) -> str:

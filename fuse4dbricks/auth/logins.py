@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
 import trio
 
 from fuse4dbricks.auth.bounded_threads import BoundedThreads
-from fuse4dbricks.auth.entra import Account
+from fuse4dbricks.auth.entra import Account, account_of
 from fuse4dbricks.auth.kept_logins import KeptLogins
 from fuse4dbricks.auth.renewing import Renewing
-from fuse4dbricks.auth.source import Issued, Outcome, Report, SourceFailure
+from fuse4dbricks.auth.source import Issued, Outcome, Refusals, Report, SourceFailure
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.supervise import Supervisor
-from fuse4dbricks.tokens import Token
+from fuse4dbricks.errors import Unreachable
+from fuse4dbricks.tokens import Credential, Token
+from fuse4dbricks.weather import FAIR, Weather
 
 logger = logging.getLogger("fuse4dbricks.auth")
 
@@ -82,8 +84,17 @@ class DeviceLogins:
     name = "device login"
 
     def __init__(
-        self, account_of: MakeAccount, *, supervisor: Supervisor, clock: Clock, kept: KeptLogins | None = None
+        self,
+        account_of: MakeAccount,
+        *,
+        supervisor: Supervisor,
+        clock: Clock,
+        kept: KeptLogins | None = None,
+        weather: Weather = FAIR,
+        refusals: Refusals | None = None,
     ) -> None:
+        self._weather = weather
+        self._refusals = refusals
         self._account_of = account_of
         self._supervisor = supervisor
         self._clock = clock
@@ -162,7 +173,7 @@ class DeviceLogins:
             return
         for uid, login in await trio.to_thread.run_sync(lambda: list(kept.load())):
             if len(self._signed_in) < MAX_SIGNED_IN:
-                self._sign_in(uid, self._account_of(login), None)
+                self._sign_in(uid, self._account_of(login), None, self._credential_of(uid, login))
 
     async def _run(self, uid: int, scope: trio.CancelScope) -> None:
         state = LoginState(Phase.FAILED, "the login could not be made; the log of the mount says why")
@@ -195,7 +206,7 @@ class DeviceLogins:
         )
         with trio.move_on_after(code.lifetime):
             issued = await self._wait_for_person(uid, account)
-            self._sign_in(uid, account, issued)
+            self._sign_in(uid, account, issued, self._credential_of(uid, account.serialize()))
             await self._keep(uid, account)
             return LoginState(Phase.DONE, issued.origin or "signed in")
         raise SourceFailure("the code has expired before anybody signed in")
@@ -213,7 +224,14 @@ class DeviceLogins:
             if issued is not None:
                 return issued
 
-    def _sign_in(self, uid: int, account: Account, issued: Issued | None) -> None:
+    def _credential_of(self, uid: int, login: str) -> Credential | None:
+        """A login that is kept can be known again after a restart, by whose it is."""
+        account = account_of(login) if self._kept is not None else None
+        return None if account is None else Credential("login", str(uid), account)
+
+    def _sign_in(
+        self, uid: int, account: Account, issued: Issued | None, credential: Credential | None
+    ) -> None:
         # Whatever msal has cached is stale when a renewal is wanted, except in a login just taken up.
         may_be_cached = issued is None
 
@@ -221,13 +239,24 @@ class DeviceLogins:
             nonlocal may_be_cached
             is_forced = forced or not may_be_cached
             may_be_cached = False
-            renewed = await self._ask(account, lambda: account.renew(forced=is_forced))
+            try:
+                renewed = await self._ask(account, lambda: account.renew(forced=is_forced))
+            except SourceFailure as failure:
+                failure.credential = credential
+                raise
             await self._keep(uid, account)
-            return renewed
+            return replace(renewed, credential=credential)
 
-        renewing = Renewing(self.name, renew, supervisor=self._supervisor, clock=self._clock)
+        renewing = Renewing(
+            self.name,
+            renew,
+            supervisor=self._supervisor,
+            clock=self._clock,
+            weather=self._weather,
+            refusals=self._refusals,
+        )
         if issued is not None:
-            renewing.accept(issued)
+            renewing.accept(replace(issued, credential=credential))
         self._signed_in[uid] = _SignedIn(account, renewing)
 
     async def _keep(self, uid: int, account: Account) -> None:
@@ -241,7 +270,11 @@ class DeviceLogins:
 
     async def _ask(self, account: Account, question: Callable[[], V]) -> V:
         # By account, not by user: a login that was just cancelled may still have a question out.
-        return await self._threads.run(account, question)
+        try:
+            with self._weather.reaching():
+                return await self._threads.run(account, question)
+        except Unreachable as error:
+            raise SourceFailure(str(error), is_outage=True) from None
 
     def _note(self, uid: int, state: LoginState) -> None:
         self._states.pop(uid, None)

@@ -163,7 +163,15 @@ class OwnConfiguration:
             )
 
     def _owned(self, name: str, issue: Issue) -> TokenSource:
-        renewing = Renewing(name, issue, supervisor=self.supervisor, clock=self.site.clock)
+        site = self.site
+        renewing = Renewing(
+            name,
+            issue,
+            supervisor=self.supervisor,
+            clock=site.clock,
+            weather=site.weather,
+            refusals=site.refusals,
+        )
         return OwnedSource(renewing, owner_uid=self.owner_uid)
 
     def _unused(self, name: str, reason: str) -> TokenSource:

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
-from fuse4dbricks.auth.source import Issued, Outcome, Report, SourceFailure
+from fuse4dbricks.auth.source import Issued, Outcome, Refusals, Report, SourceFailure
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.concurrency.flights import Flights
 from fuse4dbricks.concurrency.supervise import Supervisor
 from fuse4dbricks.errors import Unreachable
-from fuse4dbricks.tokens import Token
+from fuse4dbricks.tokens import Credential, StandIn, Token
+from fuse4dbricks.weather import FAIR, Weather
 
 logger = logging.getLogger("fuse4dbricks.auth")
 
@@ -76,8 +77,21 @@ def hold(issued: Issued, clock: Clock) -> _Held:
 class Renewing:
     """One token and the way to the next one."""
 
-    def __init__(self, name: str, issue: Issue, *, supervisor: Supervisor, clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        issue: Issue,
+        *,
+        supervisor: Supervisor,
+        clock: Clock,
+        weather: Weather = FAIR,
+        refusals: Refusals | None = None,
+    ) -> None:
         self.name = name
+        self._weather = weather
+        self._refusals = refusals or Refusals()
+        self._stand_in: StandIn | None = None
+        self._was_refused = self._failed_offline = False
         self._issue = issue
         self._supervisor = supervisor
         self._clock = clock
@@ -92,13 +106,16 @@ class Renewing:
     def is_untried(self) -> bool:
         """Whether nobody has asked yet, or what was there has expired while nobody looked."""
         if self._failure is not None:
-            return False
+            return self._is_back
         return self._held is None or self._clock.monotonic() >= self._held.expires_at
 
-    def accept(self, issued: Issued) -> None:
-        """Hold a token that came by another way, such as a login."""
-        self._held = hold(issued, self._clock)
+    def accept(self, issued: Issued) -> Token:
+        """Hold a token that came by another way, such as a login, and give it back as it is held."""
+        token = issued.token.made_from(issued.credential)
+        self._held = hold(replace(issued, token=token), self._clock)
+        self._stand_in, self._was_refused, self._failed_offline = None, False, False
         self._failure, self._pause, self._retry_at = None, FIRST_PAUSE, float("-inf")
+        return token
 
     def get(self) -> Token | None:
         """The token, fresh or stale; while the issuer is out of reach, the expired one: it still says who asks."""
@@ -119,7 +136,8 @@ class Renewing:
             return token
         if self._was_refused_at_once(rejected):
             return None
-        if self._failure is not None and now < self._retry_at and _ONLY not in self._flights:
+        is_too_soon = now < self._retry_at and not self._is_back
+        if self._failure is not None and is_too_soon and _ONLY not in self._flights:
             return self._fall_back(rejected, self._failure)
         try:
             token = await self._flights.join(_ONLY, lambda: self._renew(forced=rejected is not None))
@@ -141,9 +159,16 @@ class Renewing:
 
     def _usable(self, now: float) -> Token | None:
         held = self._held
-        if held is None or now < held.expires_at:
-            return None if held is None else held.token
+        if held is None:
+            return self._stand_in if self._weather.is_down else None
+        if now < held.expires_at or self._weather.is_down:
+            return held.token
         return held.token if self._failure is not None and self._failure.is_outage else None
+
+    @property
+    def _is_back(self) -> bool:
+        """Whether the last attempt failed for want of a network, which is there now."""
+        return self._failed_offline and not self._weather.is_down
 
     def _is_due(self, now: float) -> bool:
         """Whether the token is over and it is time to try again."""
@@ -161,6 +186,8 @@ class Renewing:
     def _fall_back(self, rejected: Token | None, failure: SourceFailure) -> Token | None:
         if not failure.is_outage:
             return None
+        if self._held is None and self._stand_in is not None and self._weather.is_down:
+            return self._stand_in
         if self._held is not None and self._held.token != rejected:
             return self._held.token
         raise Unreachable(f"{self.name}: {failure}")
@@ -189,19 +216,34 @@ class Renewing:
         except SourceFailure as failure:
             self._note_failure(failure, forced=forced)
             raise
-        self.accept(issued)
+        token = self.accept(issued)
         if forced:
             self._forced_at = self._clock.monotonic()
         logger.info("%s: a new token", self.name)
-        return issued.token
+        return token
 
     def _note_failure(self, failure: SourceFailure, *, forced: bool) -> None:
         self._failure = failure
+        self._failed_offline = failure.is_outage and self._weather.is_down
         self._retry_at = self._clock.monotonic() + self._pause
-        if failure.outcome is Outcome.FAILED:
+        if failure.credential is not None:
+            self._note_standing(failure.credential, is_refused=not failure.is_outage)
+        if failure.outcome is Outcome.FAILED and not self._failed_offline:
             # What is not set up costs a look at a file, and its user is waiting to see that he has set it up.
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if forced and not failure.is_outage:
             self._held = None
+        if self._failed_offline:
+            logger.debug("%s: %s", self.name, failure)
+            return
         if failure.outcome is Outcome.FAILED:
             logger.warning("%s: %s", self.name, failure, extra={"rate_limit": 60})
+
+    def _note_standing(self, credential: Credential, *, is_refused: bool) -> None:
+        """Its tokens may be stood in for, until its issuer refuses it."""
+        if is_refused:
+            self._stand_in = None
+            self._refusals.note(credential)
+        elif not self._was_refused:
+            self._stand_in = credential.stand_in()
+        self._was_refused = self._was_refused or is_refused

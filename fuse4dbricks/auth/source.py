@@ -8,12 +8,13 @@ for ``auth status``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from fuse4dbricks.errors import Fuse4dbricksError
-from fuse4dbricks.tokens import Token
+from fuse4dbricks.tokens import Credential, Token
 
 
 class Outcome(StrEnum):
@@ -52,11 +53,13 @@ class Issued:
         token: the secret.
         lifetime: seconds for which it is good from now on; None for one without a known end.
         origin: from where, in a few words that are not secret.
+        credential: what it was made from, if that can be known again.
     """
 
     token: Token
     lifetime: float | None = None
     origin: str = ""
+    credential: Credential | None = None
 
 
 class SourceFailure(Fuse4dbricksError):
@@ -65,12 +68,37 @@ class SourceFailure(Fuse4dbricksError):
     Attributes:
         outcome: ``NOTHING`` when it is not set up, ``FAILED`` otherwise.
         is_outage: nobody answered, which says nothing about the user.
+        credential: what a token was to be made from, if it came to that.
     """
 
-    def __init__(self, reason: str, *, outcome: Outcome = Outcome.FAILED, is_outage: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        outcome: Outcome = Outcome.FAILED,
+        is_outage: bool = False,
+        credential: Credential | None = None,
+    ) -> None:
         super().__init__(reason)
         self.outcome = outcome
         self.is_outage = is_outage
+        self.credential = credential
+
+
+class Refusals:
+    """Credentials that their issuers refuse, for whoever wants to hear of them."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[Credential], None]] = []
+
+    def tell(self, listener: Callable[[Credential], None]) -> None:
+        """From now on."""
+        self._listeners.append(listener)
+
+    def note(self, credential: Credential) -> None:
+        """One is refused."""
+        for listener in self._listeners:
+            listener(credential)
 
 
 def nothing_there(reason: str) -> SourceFailure:

@@ -4,7 +4,9 @@ The difficulty: a cache is shared by many tokens, and a right must not pass from
 tokens of one principal are two: one may be revoked, or be good for less, while the other lives. So a proof belongs to
 the very token that asked, is about one place, and is as old as the question was when it was *sent*; who may read one
 file, in another token's name or a while ago, proves nothing here. In the index a proof is kept under a keyed hash of
-its token.
+its token;
+and, for when no such token can be had because there is no network, under that of the credential which it was made
+from, so that whoever still has that is who he was.
 
 Three rights: to READ a volume (the Files API answered), to SEE a catalog, schema or volume (Unity Catalog told of it, or
 something below it was read), and to LIST what is in a catalog or schema. None of them follows from another, but that
@@ -18,7 +20,7 @@ from typing import Final, Protocol
 from fuse4dbricks.cache.standings import Bounded, Standings
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.paths import ROOT, RemotePath
-from fuse4dbricks.tokens import Token
+from fuse4dbricks.tokens import StandIn, Token
 
 Right = str
 READ: Final = "read"
@@ -89,18 +91,21 @@ class Proofs:
 
     def refuse(self, token: Token, place: RemotePath, error: Exception, asked_at: float | None) -> None:
         """Every right to a place is denied, unless a later question was answered with yes."""
-        for right in (READ, SEE, LIST):
-            if self._standings.refuse((token, right, place), error, asked_at) and self._shelf is not None:
-                self._shelf.post_revoked(self._holder(token, right), place)
+        for each in _itself_and_stand_in(token):
+            for right in (READ, SEE, LIST):
+                if self._standings.refuse((each, right, place), error, asked_at) and self._shelf is not None:
+                    self._shelf.post_revoked(self._holder(each, right), place)
         self._stored_at.clear()
 
     def refuse_token(self, token: Token) -> None:
         """Nothing that the token proved counts any more."""
-        self._standings.forget_proofs(lambda key: key[0] == token)
+        bearers = _itself_and_stand_in(token)
+        self._standings.forget_proofs(lambda key: key[0] in bearers)
         self._stored_at.clear()
         if self._shelf is not None:
-            for right in (READ, SEE):
-                self._shelf.post_drop_principal(self._holder(token, right))
+            for each in bearers:
+                for right in (READ, SEE):
+                    self._shelf.post_drop_principal(self._holder(each, right))
 
     def get_refusal(self, token: Token, right: Right, place: RemotePath) -> Exception | None:
         """The refusal that is still believed, for the caller to raise."""
@@ -133,11 +138,15 @@ class Proofs:
             return
         self._stored_at.put(key, now)
         wall = self._clock.wall() - (now - asked_at)
-        self._shelf.post_grant(self._holder(token, READ), volume, proved_at=wall, expires_at=wall + self._ttl)
+        for each in _itself_and_stand_in(token):
+            self._post(self._shelf, each, volume, wall)
+
+    def _post(self, shelf: ProofShelf, token: Token, volume: RemotePath, wall: float) -> None:
+        expires_at = wall + self._ttl
+        shelf.post_grant(self._holder(token, READ), volume, proved_at=wall, expires_at=expires_at)
         holder = self._holder(token, SEE)
         for depth in range(volume.depth + 1):
-            place = RemotePath(volume.parts[:depth])
-            self._shelf.post_grant(holder, place, proved_at=wall, expires_at=wall + self._ttl)
+            shelf.post_grant(holder, RemotePath(volume.parts[:depth]), proved_at=wall, expires_at=expires_at)
 
     def _load_stored(self, token: Token, right: Right, place: RemotePath) -> float | None:
         """The monotonic second of a proof in the index; void when the clock stands before it."""
@@ -148,3 +157,10 @@ class Proofs:
             return None
         age = self._clock.wall() - stored.proved_at
         return None if age < 0 else self._clock.monotonic() - age
+
+
+def _itself_and_stand_in(token: Token) -> tuple[Token, ...]:
+    """Those in whose names a token's proofs are kept."""
+    if token.credential is None or isinstance(token, StandIn):
+        return (token,)
+    return (token, token.credential.stand_in())

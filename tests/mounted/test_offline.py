@@ -150,6 +150,28 @@ def test_after_a_kill_with_the_workspace_gone(
         assert_it_serves(again)
 
 
+def test_a_service_principal_needs_no_token_endpoint(served: Served, tmp_path: Path) -> None:
+    """Its tokens end with the mount; who it was is known by its secret, for as long as that is the same."""
+    client_id, secret = served.people.add_service_principal("robot")
+    variables = {"DATABRICKS_CLIENT_ID": client_id, "DATABRICKS_CLIENT_SECRET": secret}
+    with mounted(served, tmp_path, *EXPIRED, token="", environment=variables) as live:
+        assert_all_is_right(live.path)
+        assert live.run("ls", "-lR", ".").returncode == 0
+        assert wait_for(lambda: all_is_stored(live.cache), BACK)
+        live.kill()
+    with away(served):
+        with mounted(served, tmp_path, *EXPIRED, token="", environment=variables) as live:
+            assert_it_serves(live)
+            assert served.counts.total() == 0
+        others = {**variables, "DATABRICKS_CLIENT_SECRET": "another-secret"}
+        with mounted(served, tmp_path, *EXPIRED, token="", environment=others) as live:
+            assert number_of((live.path / "main").stat) == errno.EHOSTUNREACH
+            assert number_of((live.path / TOP / "long").read_bytes) == errno.EHOSTUNREACH
+    with mounted(served, tmp_path, *EXPIRED, token="", environment=variables) as live:
+        assert_all_is_right(live.path)
+        assert (live.path / TOP / "unread").read_bytes() == b"unread"
+
+
 def test_it_comes_back_by_itself(served: Served, folder: Path, tmp_path: Path) -> None:
     with mounted(served, copy_of(folder, tmp_path / "m"), *EXPIRED) as live:
         unread = live.path / TOP / "unread"

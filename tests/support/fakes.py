@@ -512,6 +512,7 @@ class Setting:
     is_shared: bool = False
     environment_token: Token | None = None
     sources: Sequence[TokenSource] = ()
+    connectivity: Connectivity | None = None
     root: RemotePath = ROOT
     visibility: Visibility = EVERYTHING
 
@@ -530,7 +531,7 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
     """The parts of one mount."""
     metrics, clock, workspace = Metrics(), setting.clock, setting.workspace
     async with supervised(metrics) as supervisor:
-        written, connectivity = WrittenTokens(), Connectivity(clock)
+        written, connectivity = WrittenTokens(), setting.connectivity or Connectivity(clock)
         sources: list[TokenSource] = [written, *setting.sources]
         if setting.environment_token is not None:
             sources.append(EnvironmentToken(setting.environment_token, owner_uid=ADA))
