@@ -107,6 +107,40 @@ async def test_a_forgotten_token_does_too(autojump_clock: MockClock) -> None:
         assert set(mount.pages.dropped) == {mount.shared, mount.of_bob}
 
 
+async def test_what_nobody_answers_for_is_ours_to_show_before_its_proof_ends(
+    autojump_clock: MockClock,
+) -> None:
+    """A workspace that is slow to say no must not leave pages with the kernel for longer than the TTL."""
+    async with watched() as mount:
+
+        async def say_nothing(call: Call) -> None:
+            await trio.sleep_forever()
+
+        mount.bench.workspace.before_reply = say_nothing
+        await mount.pass_time(PERMISSION_TTL * 0.6)
+        assert mount.pages.dropped == [], "there is time for an answer yet"
+        await mount.pass_time(PERMISSION_TTL * 0.4)
+        assert mount.shared in mount.pages.dropped
+        assert await mount.bench.filesystem.read(mount.handles[BOB], 0, 5), "and silence denies nothing"
+
+
+async def test_names_go_with_the_token_that_they_were_told_to(autojump_clock: MockClock) -> None:
+    workspace = workspace_with("ada")
+    workspace.put(at("f"))
+    async with bench_of(Setting(workspace)) as bench, trio.open_nursery() as nursery:
+        pages = FakePages()
+        bench.written.set(ADA, token_of("ada"))
+        await Kernel(bench.filesystem, ADA).walk(at("f"))
+        nursery.start_soon(bench.filesystem.recalls.run, pages, PERMISSION_TTL)
+        await wait_all_tasks_blocked()
+        assert pages.dropped_names == []
+        bench.written.forget(ADA)
+        bench.filesystem.recalls.look_now()
+        await wait_all_tasks_blocked()
+        assert set(pages.dropped_names) == {b"main", b"default", b"files"}
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_others_read_again_is_dropped_again(autojump_clock: MockClock) -> None:
     async with watched() as mount:
         mount.bench.workspace.revoke("bob")

@@ -198,7 +198,9 @@ GRANTS = {
     "by a grant on the volume": lambda crowd, name: crowd.served.grants.grant(name, BOB_NAME, "READ_VOLUME"),
     "by ALL_PRIVILEGES": lambda crowd, name: crowd.served.grants.grant(name, BOB_NAME, "ALL_PRIVILEGES"),
     "by a group": lambda crowd, name: crowd.served.grants.grant(name, f"{BOB_NAME}-group", "READ_VOLUME"),
+    "by ALL_PRIVILEGES of a group": lambda crowd, name: crowd.served.grants.grant(name, f"{BOB_NAME}-group", "ALL_PRIVILEGES"),
     "by owning it": lambda crowd, name: crowd.served.grants.set_owner(name, BOB_NAME),
+    "by a group that owns it": lambda crowd, name: crowd.served.grants.set_owner(name, f"{BOB_NAME}-group"),
 }  # fmt: skip
 
 
