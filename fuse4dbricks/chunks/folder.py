@@ -88,6 +88,19 @@ class CacheFolder:
         """
         return self._measured(lambda: sum(_blocks_of(self.fd, name) for name in INDEX_FILES))
 
+    def index_written_at(self) -> float | None:
+        """Unix time of the last write to the index, its log apart; None where there is no index.
+
+        Raises:
+            CacheError: the folder cannot be read.
+        """
+        try:
+            return os.stat(INDEX, dir_fd=self.fd, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CacheError(f"the cache folder cannot be read: {error}") from error
+
     def overhead_bytes(self) -> int:
         """Disk space of all else that is not a chunk: the folders, the lock, an index that was set aside.
 

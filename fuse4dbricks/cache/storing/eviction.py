@@ -207,11 +207,23 @@ class Eviction:
 
     async def _expire(self) -> None:
         scene, max_age = self._scene, self._scene.limits.max_age_seconds
+        is_first = self._age_seen is None
         if not max_age or not self._is_age_due():
+            return
+        if is_first and await self._is_beyond_belief(max_age):
+            logger.info(
+                "nothing was written here for long, or the clock is ahead: nothing is evicted for its age in the next hour"
+            )
             return
         query = VictimQuery(older_than=scene.clock.wall() - max_age)
         while await self._evict_batch("age", query):
             pass
+
+    async def _is_beyond_belief(self, max_age: float) -> bool:
+        """Whether all chunks would be too old: a machine that starts with its clock years ahead has it set within minutes."""
+        scene = self._scene
+        written_at = await scene.calls.run(scene.folder.index_written_at)
+        return written_at is not None and scene.clock.wall() - written_at > max_age
 
     def _is_age_due(self) -> bool:
         """Whether it is time, and the wall clock has gone as the monotonic one since the last time."""

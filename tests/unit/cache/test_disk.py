@@ -461,6 +461,21 @@ async def test_age_is_a_limit_and_a_clock_that_jumps_is_not_believed_at_once(
         assert rig.metrics.get("disk.evicted", reason="age") == 2
 
 
+async def test_a_clock_that_is_years_ahead_at_the_start_is_not_believed_for_an_hour(tmp_path: Path) -> None:
+    limits = DiskLimits(64 * MIB, max_age_seconds=30 * 86400.0, min_free_bytes=0)
+    rows = DictRows(HandClock())
+    async with tier_rig(tmp_path / "cache", rows=rows, limits=limits) as rig:
+        await rig.store_chunks(0, 1)
+        (rig.folder.path / "index.sqlite").write_bytes(b"")
+        os.utime(rig.folder.path / "index.sqlite", (rig.clock.unix, rig.clock.unix))
+        rig.clock.unix += 5 * 365 * 86400.0
+    async with tier_rig(tmp_path / "cache", rows=rows, limits=limits) as rig:
+        await rig.store_chunks(2)  # which waits for a pass
+        assert rig.known() == {0, 1, 2}
+        rig.clock.step(3700)
+        await look_until(rig, lambda: rig.known() == {2})
+
+
 async def test_to_others_who_fill_the_disk_the_cache_gives_way_slowly(tmp_path: Path) -> None:
     """Whatever the disk has free, more is to stay free: the oldest tenth goes per look, and no more comes."""
     rows = DictRows(HandClock())
