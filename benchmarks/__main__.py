@@ -23,6 +23,7 @@ from benchmarks import (
     sequential,
     small_files,
     start,
+    warm,
 )
 from benchmarks.line import serving
 from benchmarks.report import write_html
@@ -39,6 +40,7 @@ QUESTIONS = {
     "start": start.run,
     "cache_stats": cache_stats.run,
     "growth": growth.run,
+    "warm": warm.run,
 }
 
 

@@ -230,8 +230,11 @@ def _evict(disk_cache_dir: Path | None, as_json: bool, order: str, arguments: di
 
     path = folder_of(disk_cache_dir)
     freed: Freed = errands.run(lambda: errands.evict(path, order, arguments))
-    line = f"{freed.chunks} chunks removed, {format_bytes(freed.bytes)}."
-    _print(as_json, {"chunks": freed.chunks, "disk_bytes": freed.bytes}, [line])
+    pinned = errands.run(lambda: errands.list_pins(path))["pinned_bytes"]
+    lines = [f"{freed.chunks} chunks removed, {format_bytes(freed.bytes)}."]
+    if pinned:
+        lines.append(f"{format_bytes(pinned)} are pinned and stay; `cache pins` lists what pins them.")
+    _print(as_json, {"chunks": freed.chunks, "disk_bytes": freed.bytes, "pinned_bytes": pinned}, lines)
 
 
 # --- what is there -------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ def test_what_is_pinned_comes_by_itself_and_stays(live: LiveMount, served: Serve
     pinned = asked(live.cache, "pins")
     assert pinned["pinned_bytes"] > SIZES["sub/c.bin"]
     assert pinned["pins"][0]["expires_at"] is not None
-    asked(live.cache, "clear")
-    asked(live.cache, "evict", "--to-size", "0")
+    assert asked(live.cache, "clear")["pinned_bytes"] == pinned["pinned_bytes"]
+    assert "pinned and stay" in run(live.cache, "evict", "--to-size", "0").stdout
     asked(live.cache, "evict", f"{VOLUME}/sub")
     assert [each["path"] for each in asked(live.cache, "ls")["files"]] == [f"{VOLUME}/sub/c.bin"]
     assert live.stop() == 0

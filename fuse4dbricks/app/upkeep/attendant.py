@@ -7,10 +7,11 @@ of the user who mounted.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import trio
 
 from fuse4dbricks.app.upkeep.fields import numbered, path_from, texts, worded
 from fuse4dbricks.app.upkeep.wire import Answer, Order, OrderRefused
@@ -37,6 +38,9 @@ MAX_JOBS = 8
 
 #: Paths in one order; there may be more lines with more of them.
 MAX_PATHS = 100_000
+
+#: Seconds for which who changes a pin waits for the marks of its chunks; what is left the keeper does.
+SETTLE_SECONDS = 20.0
 
 #: What a command ends with (as `explain` does): nobody is signed in; the workspace did not say, refuses, or has no such thing.
 NOT_SIGNED_IN = 5
@@ -125,8 +129,11 @@ class Attendant:
     async def _pins_changed(self) -> None:
         if self.keeper is None:
             await settle_all(self.scene.pins, self.clock)
-        else:
-            self.keeper.ask()
+            return
+        # The keeper may be busy with a large pin for hours; what has ended is let go now.
+        with trio.move_on_after(SETTLE_SECONDS):
+            await settle_all(self.scene.pins, self.clock)
+        self.keeper.ask()
 
     # --- long ones -------------------------------------------------------------------------------
 
@@ -183,7 +190,7 @@ class Attendant:
                 f"{path} takes {format_bytes(needed)} of the disk; pins may take {format_bytes(self.max_pinned)}, of "
                 f"which {format_bytes(taken)} are taken: unpin something, or mount with a larger --pin-max-gb"
             )
-        now = time.time()
+        now = self.clock.wall()
         pin = Pin(path, wish.uid, now, None if ttl is None else now + ttl)
         if not await self.scene.pins.put(pin):
             raise OrderRefused("there are too many pins")
