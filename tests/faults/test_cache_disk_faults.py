@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -148,21 +148,28 @@ async def test_a_killed_process_leaves_a_cache_that_is_right_and_is_tidied(tmp_p
 # --- F4, F9: full, read-only, gone ---------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 32 MiB of its own."""
-    disk = tmp_path / "disk"
+@contextmanager
+def tmpfs(disk: Path, options: str) -> Iterator[Path]:
     disk.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=700", "tmpfs", disk],
+        ["mount", "-t", "tmpfs", "-o", f"{options},mode=700", "tmpfs", disk],
         check=False,
         capture_output=True,
         text=True,
     )
     if made.returncode:
         pytest.skip(f"cannot mount a tmpfs here: {made.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 MiB of its own."""
+    with tmpfs(tmp_path / "disk", "size=32m") as disk:
+        yield disk
 
 
 async def test_a_full_disk_costs_the_cache_and_no_read_and_is_used_again_when_it_is_not_full(
@@ -185,6 +192,20 @@ async def test_a_full_disk_costs_the_cache_and_no_read_and_is_used_again_when_it
             clock.step(61)
             await read_all(rig, range(4, 40))
         assert (await read_all(rig, range(4, 40)))[0] > 0
+
+
+async def test_a_disk_that_takes_no_more_files_costs_the_cache_and_no_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The folders and the index take some 270 of these."""
+    with tmpfs(tmp_path / "disk", "size=64m,nr_inodes=310") as disk:
+        async with storage_rig(disk / "cache") as rig:
+            assert await read_all(rig) == (0, CHUNKS)
+            stored = len(rig.stored())
+            assert 0 < stored < CHUNKS
+            assert rig.metrics.get("disk.refused") > 0
+            assert await read_all(rig) == (stored, CHUNKS - stored)
+            assert 1 <= len([row for row in caplog.records if row.name == "fuse4dbricks.cache"]) <= 3
 
 
 async def test_where_the_disk_is_the_limit_new_chunks_replace_old_ones_and_the_margin_stays_free(

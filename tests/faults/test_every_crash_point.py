@@ -20,7 +20,7 @@ import trio
 from fuse4dbricks.app.upkeep.inspection import inspect
 from fuse4dbricks.chunks import CacheFolder
 from fuse4dbricks.index.migrations import newest_version
-from tests.support.crash_child import FILES, swept
+from tests.support.crash_child import FILES, WORKLOADS, swept
 from tests.support.indexes import outside
 from tests.support.older_index import make_older
 from tests.support.storage import CHUNKS_PER_FILE, storage_rig
@@ -121,8 +121,10 @@ def named(value: object) -> str | None:
 # --- a crash, and what is left of it -------------------------------------------------------------
 
 
-async def recover(cache: Path) -> float:
+async def recover(cache: Path, workload: str) -> float:
     """Open what a crash has left, as a mount does, and look at it; seconds until it was swept."""
+    if workload == "fix":
+        await WORKLOADS["fix"](cache)  # what was wrong before the crash takes what it took then
     began = time.monotonic()
     async with storage_rig(cache) as rig:
         await swept(rig)
@@ -147,7 +149,7 @@ async def crash(scene: Path, cache: Path, workload: str, call: str, when: int) -
     )
     if not killed:
         return None
-    seconds = await recover(cache)
+    seconds = await recover(cache, workload)
     shutil.rmtree(cache)
     return seconds
 
