@@ -15,8 +15,10 @@ import trio
 
 from fuse4dbricks.telemetry.metrics import Metrics, flat_name
 
-#: Seconds between two writes, and so the age of what ``cache-stats`` shows.
+#: Seconds between two writes, and so the age of what ``cache-stats`` shows; each look that finds nothing new doubles
+#: them, up to a minute, so that an idle mount sleeps.
 FLUSH_SECONDS = 5.0
+IDLE_FLUSH_SECONDS = 60.0
 
 #: What the writing itself counts.
 _OWN = frozenset({"index.commits"})
@@ -40,14 +42,21 @@ class CountKeeper:
 
     async def run(self) -> None:
         """Keep the counts every few seconds, until cancelled."""
+        pause = FLUSH_SECONDS
         while True:
-            await trio.sleep(FLUSH_SECONDS)
-            self.keep()
+            await trio.sleep(pause)
+            pause = FLUSH_SECONDS if self.keep() else min(2 * pause, IDLE_FLUSH_SECONDS)
 
-    def keep(self) -> None:
-        """Post what was counted since the last time; what the index has no room for waits for the next."""
+    def keep(self) -> bool:
+        """Post what was counted since the last time; what the index has no room for waits for the next.
+
+        Returns:
+            Whether there was anything.
+        """
         now = {flat_name(name, labels): amount for name, labels, amount in self._metrics}
         deltas = {name: amount - self._kept.get(name, 0) for name, amount in now.items()}
         changed = {name: amount for name, amount in deltas.items() if amount}
-        if changed.keys() - _OWN and self._rows.post_counts(changed):
+        has_news = bool(changed.keys() - _OWN)
+        if has_news and self._rows.post_counts(changed):
             self._kept = now
+        return has_news

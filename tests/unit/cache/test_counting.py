@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import trio
@@ -83,6 +83,22 @@ async def test_it_runs_by_itself(autojump_clock: MockClock) -> None:
             metrics.count("remote.throttled")
             await trio.sleep(FLUSH_SECONDS + 0.1)
             assert book.kept["remote.throttled"] == second + 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_who_counts_lets_it_sleep(autojump_clock: MockClock) -> None:
+    class CountedMetrics(Metrics):
+        looks = 0
+
+        def __iter__(self) -> Iterator[tuple[str, dict[str, str], int]]:
+            self.looks += 1
+            return super().__iter__()
+
+    metrics = CountedMetrics()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(CountKeeper(metrics, Book()).run)
+        await trio.sleep(3600)
+        assert 55 <= metrics.looks <= 65
         nursery.cancel_scope.cancel()
 
 
