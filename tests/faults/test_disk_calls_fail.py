@@ -25,6 +25,8 @@ pytestmark = [needs_fuse, needs_strace, pytest.mark.mounted]
 
 SIZE = MIB + 77
 FILES = 8
+#: Files that nobody has read.
+NEW = 90
 
 #: Of the product: a read of the cache disk that takes longer is given up.
 READ_DEADLINE = 5.0
@@ -58,12 +60,17 @@ def scene(workspace: Served, tmp_path: Path) -> Iterator[Scene]:
     for name, content in contents.items():
         (workspace.volume / name).write_bytes(content)
         os.utime(workspace.volume / name, (FIRST_MTIME, FIRST_MTIME))
+    (workspace.volume / "new").mkdir()
+    for number in range(NEW):
+        (workspace.volume / f"new/{number}").write_bytes(b"new")
+        os.utime(workspace.volume / f"new/{number}", (FIRST_MTIME, FIRST_MTIME))
     with mounted(workspace, tmp_path, "--ram-cache-mb", "16") as live:
         first = Scene(live, contents)
         for name in list(contents)[:FILES]:
             first.read(name)
         assert live.stop() == 0
-        assert len(first.cached()) == 2 * FILES
+        # Some of the others may have been fetched ahead.
+        assert len(first.cached()) >= 2 * FILES
     with mounted(workspace, tmp_path, "--ram-cache-mb", "16") as live:
         yield Scene(live, contents)
 
@@ -118,7 +125,7 @@ def test_a_disk_that_hangs_costs_one_deadline(scene: Scene, tmp_path: Path) -> N
     ):
         seconds = {name: scene.read(name) for name in scene.contents}
         began = time.monotonic()
-        assert len(list((live.path / "main/sales/raw").iterdir())) == 2 * FILES
+        assert len(list((live.path / "main/sales/raw").iterdir())) == 2 * FILES + 1
         listing = time.monotonic() - began
     print({name: round(each, 2) for name, each in seconds.items()}, f"listing {listing:.2f}")
     # Vacuity: without the hang no read takes so long.
@@ -131,9 +138,7 @@ def test_a_disk_that_hangs_costs_one_deadline(scene: Scene, tmp_path: Path) -> N
 @pytest.mark.slow
 @slow[1]
 @pytest.mark.parametrize("what", ["error=EIO", "error=ENOSPC"])
-def test_a_disk_that_is_well_again_is_used_again(
-    workspace: Served, scene: Scene, tmp_path: Path, what: str
-) -> None:
+def test_a_disk_that_is_well_again_is_used_again(scene: Scene, tmp_path: Path, what: str) -> None:
     live = scene.live
     before = len(scene.cached())
     with injected(live.process.pid, WRITING, what, tmp_path / "strace") as injection:
@@ -142,11 +147,8 @@ def test_a_disk_that_is_well_again_is_used_again(
         assert wait_for(lambda: injection.fired > 0)
         assert len(scene.cached()) == before
     began, stored = time.monotonic(), False
-    for number in range(90):
-        (workspace.volume / f"new-{number}").write_bytes(b"new")
-        os.utime(workspace.volume / f"new-{number}", (FIRST_MTIME, FIRST_MTIME))
-    for number in range(90):
-        assert (live.path / f"main/sales/raw/new-{number}").read_bytes() == b"new"
+    for number in range(NEW):
+        assert (live.path / f"main/sales/raw/new/{number}").read_bytes() == b"new"
         if wait_for(lambda: len(scene.cached()) > before, timeout=1.0):
             stored = True
             break

@@ -75,7 +75,8 @@ def make_index_older(cache: Path, chance: random.Random) -> None:
 def put_in_order_by_a_start(served: Served, folder: Path, capsys: Any) -> None:
     """Nobody reads and nobody asks for it."""
     with mounted(served, folder, *OPTIONS) as calm:
-        assert wait_for(lambda: check(folder / "cache", capsys)["clean"], timeout=30)
+        is_clean = wait_for(lambda: check(folder / "cache", capsys)["clean"], timeout=30)
+        assert is_clean, (check(folder / "cache", capsys), calm.log)
         assert calm.stop() == 0
     assert check(folder / "cache", capsys)["clean"]
     assert not list((folder / "cache/tmp").iterdir())
