@@ -181,7 +181,8 @@ class Access:
             # Known from an earlier run: what it may read still needs a proof made with this very token.
             principal = self._shelf.load_principal(fingerprint)
         if principal is None:
-            principal = await self._whoami_flights.join(token, lambda: self._fetch_principal(token))
+            with self._connectivity.reaching():
+                principal = await self._whoami_flights.join(token, lambda: self._fetch_principal(token))
             if self._shelf is not None:
                 self._shelf.post_principal(fingerprint, uid, principal)
                 if token.credential is not None:
@@ -252,8 +253,8 @@ class Access:
         question = (viewer.token, right, place)
         work = ask or partial(self._probe_volume, viewer, place)
         if not self._is_within_grace(viewer, right, place):
-            self._connectivity.raise_if_down()
-            await self._question_flights.join(question, partial(_done, work))
+            with self._connectivity.reaching():
+                await self._question_flights.join(question, partial(_done, work))
         elif self._connectivity.get_outage() is None:
             await self._ask_in_passing(question, partial(_done, work))
 
