@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ class Bounds:
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high  # false for nan
+
+
+class Presigned(StrEnum):
+    """Whether bytes may come from the cloud store past the workspace (``--presigned``)."""
+
+    AUTO = "auto"
+    NEVER = "never"
 
 
 def _option(
@@ -229,6 +237,11 @@ class MountConfig:
     )
     prefetch_files: bool = _option(
         True, "Fetch small files ahead of a program that opens the files of a folder in order."
+    )
+
+    presigned: Presigned = _option(
+        Presigned.AUTO,
+        "auto: fetch large files straight from the cloud store where the workspace gives out URLs for that; never.",
     )
 
     debug: bool = _option(False, "Log every detail, show tracebacks and allow core dumps.")

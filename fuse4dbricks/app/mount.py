@@ -39,7 +39,7 @@ from fuse4dbricks.cache.reading.data_cache import DataCache
 from fuse4dbricks.cache.shelf import TreeShelf
 from fuse4dbricks.clock import Clock, SystemClock
 from fuse4dbricks.concurrency.supervise import Supervisor, supervised
-from fuse4dbricks.config import MountConfig
+from fuse4dbricks.config import MountConfig, Presigned
 from fuse4dbricks.fuse.session import SessionOptions, serve
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
@@ -140,7 +140,13 @@ def workspace_of(config: MountConfig, clock: Clock, metrics: Metrics) -> Workspa
         UserError: its address or the file of authorities is not usable.
     """
     verify = None if config.ca_file is None else trust_with(config.ca_file)
-    return Workspace.at(config.workspace, clock=clock, metrics=metrics, verify=verify)
+    return Workspace.at(
+        config.workspace,
+        clock=clock,
+        metrics=metrics,
+        verify=verify,
+        use_presigned=config.presigned is Presigned.AUTO,
+    )
 
 
 async def open_base(
