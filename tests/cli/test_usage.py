@@ -154,7 +154,10 @@ def test_every_flag_comes_from_the_environment_too(
     assert "soon" in inside(capsys, mnt).line
 
 
-SAMPLES = {"bool": "yes", "int": "128", "float": "1.5", "Path": "/somewhere", "str": "example.com"}
+SAMPLES = {
+    "bool": "yes", "int": "128", "float": "1.5", "Path": "/somewhere", "str": "example.com",
+    "Mode": "never", "Presigned": "never",
+}  # fmt: skip
 #: What not every word of its type is.
 SPECIAL_SAMPLES = {"entra_authority": "https://login.example.com:8443"}
 
@@ -163,10 +166,13 @@ SPECIAL_SAMPLES = {"entra_authority": "https://login.example.com:8443"}
 def test_each_flag_has_its_variable(monkeypatch: pytest.MonkeyPatch, mnt: Path, option: Field[Any]) -> None:
     given = next(kind for kind in SAMPLES if kind in str(option.type))
     sample = "0440" if option.name.endswith("_mode") else SPECIAL_SAMPLES.get(option.name, SAMPLES[given])
+    flag = flag_of(option.name)
+    if option.default is True:  # only its contrary says something
+        sample, flag = "no", f"--no-{flag.removeprefix('--')}"
     monkeypatch.setenv(f"FUSE4DBRICKS_{option.name.upper()}", sample)
     from_variable = mount.make_context("mount", ["--workspace", URL, str(mnt)]).params
     monkeypatch.delenv(f"FUSE4DBRICKS_{option.name.upper()}")
-    words = [flag_of(option.name)] + ([] if given == "bool" else [sample])
+    words = [flag] + ([] if given == "bool" else [sample])
     from_flag = mount.make_context("mount", ["--workspace", URL, str(mnt), *words]).params
     untouched = mount.make_context("mount", ["--workspace", URL, str(mnt)]).params
     assert from_variable == from_flag != untouched
