@@ -66,6 +66,7 @@ def folder(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert_all_is_right(live.path)
         assert live.run("ls", "-lR", ".").returncode == 0
         assert wait_for(lambda: all_is_stored(live.cache), BACK)
+        assert wait_for(lambda: is_calm(live.cache), BACK)
         live.kill()
     return folder
 
@@ -75,6 +76,11 @@ def all_is_stored(cache: Path) -> bool:
     from fuse4dbricks.paths import ROOT
 
     return sum(each.is_complete for each in list_files(cache, ROOT, None)) >= len(SIZES)
+
+
+def is_calm(cache: Path) -> bool:
+    """Whether the index was not written to for a second: what was listed last has been committed."""
+    return time.time() - max(file.stat().st_mtime for file in cache.glob("index.sqlite*")) > 1
 
 
 @contextmanager
@@ -126,7 +132,8 @@ def copy_of(folder: Path, to: Path) -> Path:
 def assert_it_serves(live: LiveMount) -> None:
     assert_all_is_right(live.path)
     listed = live.run("ls", "-lR", "main")
-    assert (listed.returncode, listed.stderr) == (0, b"")
+    assert listed.stderr.decode() == ""
+    assert listed.returncode == 0
     assert listed.stdout.count(b" f") >= 12
     found = live.run("find", "main", "-type", "f")
     assert len(found.stdout.splitlines()) == len(SIZES) + 1
@@ -158,6 +165,7 @@ def test_a_service_principal_needs_no_token_endpoint(served: Served, tmp_path: P
         assert_all_is_right(live.path)
         assert live.run("ls", "-lR", ".").returncode == 0
         assert wait_for(lambda: all_is_stored(live.cache), BACK)
+        assert wait_for(lambda: is_calm(live.cache), BACK)
         live.kill()
     with away(served):
         with mounted(served, tmp_path, *EXPIRED, token="", environment=variables) as live:
