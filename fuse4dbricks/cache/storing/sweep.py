@@ -5,8 +5,10 @@ index leaves all of them, up to a million, and only listing them takes 5 to 11 s
 everyone's back, a shard at a time with pauses. A file that describes itself is recorded again, whichever workspace it is
 of; its payload is verified when it is first read, as always. What does not is removed, but only what certainly has no
 row: not when the index cannot tell, and not what is being written now. And as eviction deletes rows first and files
-later, a file may go just after it was seen to have no row; so it is looked at once more when it has got one. A power cut leaves the opposite too, rows of files that never
-reached the disk: they would count against the limit until they are the oldest of all.
+later, a file may go just after it was seen to have no row; so it is looked at once more when it has got one.
+
+A power cut leaves the opposite too, rows of files that never reached the disk: they would count against the limit until
+they are the oldest of all.
 """
 
 from __future__ import annotations
