@@ -70,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(_usage_line(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the outermost frame: what leaves here is a traceback on a terminal
+    # The outermost frame: what leaves here is a traceback on a terminal. Ctrl-C comes in a group when trio was at work.
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - see above
+        if any(isinstance(cause, KeyboardInterrupt) for cause in _leaves(error)):
+            return INTERRUPTED
         return _tell_failure(
             error, debug="--debug" in arguments or bool(os.environ.get("FUSE4DBRICKS_DEBUG"))
         )
@@ -89,7 +92,7 @@ def _usage_line(error: click.ClickException) -> str:
     return f"{line} (see `{context.command_path} --help`)" if context else line
 
 
-def _tell_failure(error: Exception, *, debug: bool) -> int:
+def _tell_failure(error: BaseException, *, debug: bool) -> int:
     causes = list(_leaves(error))
     for cause in causes:
         if isinstance(cause, UserError):

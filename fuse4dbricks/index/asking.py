@@ -58,8 +58,8 @@ VIEWS: Mapping[str, Mapping[str, str]] = {
         "expires_at": "Unix time until which it was to be believed", "viewer": "principal id; '': all who may read the volume",
     },
     "v_grants": {
-        "workspace": "host", "principal": "id", "user_name": "or NULL", "volume": "catalog/schema/volume",
-        "proved_at": "Unix time", "expires_at": "Unix time",
+        "workspace": "host", "principal": "id", "user_name": "", "volume": "catalog/schema/volume, which he may read",
+        "proved_at": "Unix time, with whichever of his tokens", "expires_at": "Unix time",
     },
     "v_pins": {
         "workspace": "host", "path": "/Volumes/…", "uid": "who pinned it", "created_at": "Unix time",
@@ -94,12 +94,12 @@ _SELECTS = {
                CASE d.kind WHEN 1 THEN 'catalog' WHEN 2 THEN 'schema' WHEN 3 THEN 'volume' WHEN 4 THEN 'directory' ELSE 'file' END,
                d.size, d.last_modified, d.fetched_at, d.expires_at, d.viewer
         FROM main.dentry d JOIN main.folder f ON f.id = d.folder_id JOIN main.workspace w ON w.id = f.workspace_id""",
-    # Proofs of tokens are kept as those of principals with a name that no principal has.
+    # A proof is kept under the keyed hash of a token, which is nobody's business; whose token that is, is.
     "v_grants": """
-        SELECT w.host, g.principal, p.user_name, g.volume, g.proved_at, g.expires_at
-        FROM main.grant g JOIN main.workspace w ON w.id = g.workspace_id
-        LEFT JOIN main.principal p ON p.workspace_id = g.workspace_id AND p.principal = g.principal
-        WHERE g.principal NOT LIKE 'token %'""",
+        SELECT w.host, s.principal, s.user_name, g.volume, max(g.proved_at), max(g.expires_at)
+        FROM main.grant g JOIN main.workspace w ON w.id = g.workspace_id JOIN main.sign_in s
+        ON s.workspace_id = g.workspace_id AND g.principal = 'read ' || lower(hex(s.fingerprint))
+        GROUP BY w.host, s.principal, s.user_name, g.volume""",
     "v_pins": f"""
         SELECT w.host, {_PATH.format("p.path")}, p.created_by, p.created_at, p.expires_at
         FROM main.pin p JOIN main.workspace w ON w.id = p.workspace_id""",

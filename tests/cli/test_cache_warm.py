@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -80,22 +80,15 @@ def test_a_list_of_paths_is_fetched_whatever_is_wrong_with_some(live: LiveMount,
     assert done["fetched_bytes"] == SIZES["b.csv"] + SIZES["sub/c.bin"]
 
 
-def test_what_is_interrupted_goes_on(live: LiveMount, served: Served) -> None:
-    stuck = served.faults.add(Hang(), kind=RANGE, path="*c.bin")
-    command = [
-        sys.executable,
-        "-m",
-        "fuse4dbricks",
-        "cache",
-        "warm",
-        VOLUME,
-        "--disk-cache-dir",
-        str(live.cache),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@contextmanager
+def interrupted(cache: Path, *options: str) -> Iterator[None]:
+    """A `cache warm` of the volume, which gets a Ctrl-C at the end of the block and must end as it should."""
+    command = [sys.executable, "-m", "fuse4dbricks", "cache", "warm", VOLUME, *options]
+    process = subprocess.Popen(
+        [*command, "--disk-cache-dir", str(cache)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     try:
-        assert wait_for(lambda: stuck.fired > 0)
-        assert wait_for(lambda: len(asked(live.cache, "ls")["files"]) == 2)
+        yield
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     finally:
@@ -104,6 +97,13 @@ def test_what_is_interrupted_goes_on(live: LiveMount, served: Served) -> None:
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert out == b""
+
+
+def test_what_is_interrupted_goes_on(live: LiveMount, served: Served) -> None:
+    stuck = served.faults.add(Hang(), kind=RANGE, path="*c.bin")
+    with interrupted(live.cache):
+        assert wait_for(lambda: stuck.fired > 0)
+        assert wait_for(lambda: len(asked(live.cache, "ls")["files"]) == 2)
     assert wait_for(lambda: served.journal.get_in_flight()[RANGE] == 0)
     stuck.remove()
     again = asked(live.cache, "warm", VOLUME)
@@ -185,6 +185,18 @@ def test_without_a_mount_it_works_alone_and_the_next_mount_finds_it(
     with mounted(signed_in, tmp_path) as running:
         assert read_all(running) == make(signed_in)
         assert signed_in.counts[RANGE] == len(SIZES)
+
+
+def test_alone_too_what_is_interrupted_goes_on(signed_in: Served, tmp_path: Path) -> None:
+    stuck = signed_in.faults.add(Hang(), kind=RANGE, path="*c.bin")
+    cache = tmp_path / "cache"
+    with interrupted(cache, "--workspace", signed_in.url):
+        assert wait_for(lambda: stuck.fired > 0)
+        assert wait_for(lambda: len(asked(cache, "ls")["files"]) == 2)
+    stuck.remove()
+    assert asked(cache, "check")["clean"]
+    again = asked(cache, "warm", VOLUME, "--workspace", signed_in.url)
+    assert again["fetched_bytes"] == SIZES["sub/c.bin"]
 
 
 def test_alone_it_keeps_to_the_limits_of_the_last_mount(signed_in: Served, tmp_path: Path) -> None:

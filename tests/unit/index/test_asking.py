@@ -24,15 +24,19 @@ from tests.support.indexes import (
     post_walk,
 )
 
+#: Fingerprints of two tokens of one user.
+TOKENS = (b"\x01" * 16, b"\x02" * 16)
+
 
 @pytest.fixture
 async def file(tmp_path: Path) -> Path:
     async with opened(tmp_path) as index:
         await index.chunks.add(FILE, VERSION, [new_chunk(n) for n in range(3)])
         post_walk(index, FOLDER, [[file_entry("a.csv", 5)]])
-        index.grants.post_principal(b"f" * 16, 1000, Principal("4711", "ada@example.com"))
-        for name in ("4711", "token ffff"):
-            index.grants.post_grant(name, VOLUME, proved_at=1_700_000_000.0, expires_at=1_700_000_030.0)
+        for token in TOKENS:
+            index.grants.post_principal(token, 1000, Principal("4711", "ada@example.com"))
+            for holder in (f"read {token.hex()}", f"see {token.hex()}"):
+                index.grants.post_grant(holder, VOLUME, proved_at=1.0 + token[0], expires_at=31.0 + token[0])
         await index.pins.put(Pin(FOLDER, 1000, 1.0, None))
         index.counters.post_counts({"read.misses": 7})
         index.counters.post_mount(4711, "/mnt", 1.0, {})
@@ -52,7 +56,9 @@ async def test_each_view_says_what_it_promises(file: Path) -> None:
     assert rows(file, "SELECT path, cached_bytes, is_complete FROM v_files") == [(str(FILE), 3 * KIB, 0)]
     assert rows(file, "SELECT count(*), sum(length) FROM v_chunks WHERE owner = 'alice'") == [(3, 3 * KIB)]
     assert rows(file, "SELECT folder, name, kind, size FROM v_entries") == [(str(FOLDER), "a.csv", "file", 5)]
-    assert rows(file, "SELECT principal, user_name FROM v_grants") == [("4711", "ada@example.com")]
+    assert rows(file, "SELECT principal, user_name, volume, proved_at, expires_at FROM v_grants") == [
+        ("4711", "ada@example.com", "main/sales/raw", 3.0, 33.0)
+    ]
     assert rows(file, "SELECT path, uid FROM v_pins") == [(str(FOLDER), 1000)]
     assert rows(file, "SELECT count(*) FROM v_files") == [(1,)]
     assert rows(
@@ -60,6 +66,12 @@ async def test_each_view_says_what_it_promises(file: Path) -> None:
         "WITH big AS (SELECT path, sum(length) AS n FROM v_chunks GROUP BY path) "
         "SELECT b.n, rank() OVER (ORDER BY b.n) FROM big b JOIN v_files f USING (path)",
     ) == [(3 * KIB, 1)]
+
+
+async def test_no_view_shows_what_is_kept_of_a_token(file: Path) -> None:
+    for name in VIEWS:
+        shown = repr(ask(file, f"SELECT * FROM {name}", seconds=20.0, rows=100).rows)
+        assert not any(token.hex() in shown.lower() or repr(token) in shown for token in TOKENS), name
 
 
 @pytest.mark.parametrize(
