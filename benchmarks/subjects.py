@@ -91,6 +91,8 @@ def upstream(place: Place, *options: str) -> Iterator[Live]:
         "DATABRICKS_HOST": place.server.url,
         "SSL_CERT_FILE": place.server.authority,
         "REQUESTS_CA_BUNDLE": place.server.authority,
+        # Has a package of the same name as ours, which this variable would put before it.
+        "PYTHONPATH": "",
     }
     yield from _mounted(command, place, variables, "main/sales/raw")
 

@@ -6,6 +6,7 @@ The difficulty: the index must be there for every hot path and may be missing at
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -101,6 +102,10 @@ class Index:
     def epoch(self) -> int:
         """Changes when the file was replaced."""
         return self._writer.epoch
+
+    def tell_renewed(self, call: Callable[[], object]) -> None:
+        """From now on ``call`` alone is called, in the loop, when the file was replaced while it was in use."""
+        self._writer.tell_renewed(call)
 
     async def note_complete(self, epoch: int) -> None:
         """All chunk files that were there in ``epoch`` are recorded or gone; nothing if the file is another by now.

@@ -86,6 +86,10 @@ class Writer:
         """Whether the file knows all chunk files."""
         return self._writing.is_complete
 
+    def tell_renewed(self, call: Callable[[], object]) -> None:
+        """From now on ``call`` is called, in the loop, when the file was replaced."""
+        self._writing.on_renewed = call
+
     def is_other_process(self) -> bool:
         """Whether this is a fork: SQLite must not be used across one, and the thread is not here."""
         return os.getpid() != self._pid

@@ -46,6 +46,10 @@ REBUILD_SECONDS = 60.0
 Outcome = tuple[Op, Any, Exception | None]
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 class Writing:
     """The thread's work.
 
@@ -60,6 +64,7 @@ class Writing:
         suspicion: set by the loop: the epoch in which a reader met damage, and what it said.
         wants_shares: set by the loop: to keep ``shares`` from now on.
         condemned: set by the loop: the epoch of a file that somebody wants replaced, sound or not.
+        on_renewed: called in the loop after the file was replaced.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Writing:
         self.is_complete = False
         self.suspicion: tuple[int, str] | None = None
         self.condemned: int | None = None
+        self.on_renewed: Callable[[], object] = _nobody
         self._store = store
         self._queue = queue
         self._touches = touches
@@ -141,7 +147,9 @@ class Writing:
         self.was_rebuilt = self._store.was_rebuilt
         self._show_sums()
         self.is_healthy = True
-        self.epoch = self._store.generation
+        if self.epoch != self._store.generation:
+            self.epoch = self._store.generation
+            self._in_loop(self.on_renewed)
 
     def _show_sums(self) -> None:
         session = self._store.session

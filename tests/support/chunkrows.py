@@ -171,6 +171,10 @@ class DictIndex:
     chunks: DictRows
     is_complete: bool = True
     epoch: int = 1
+    on_renewed: Callable[[], object] | None = None
+
+    def tell_renewed(self, call: Callable[[], object]) -> None:
+        self.on_renewed = call
 
     async def note_complete(self, epoch: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -181,6 +185,8 @@ class DictIndex:
         self.chunks.rows.clear()
         self.epoch += 1
         self.is_complete = False
+        if self.on_renewed is not None:
+            self.on_renewed()
 
 
 #: A file of ten chunks.

@@ -7,7 +7,7 @@ the tests drive the same code with rows in a dict.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from fuse4dbricks.chunks import ChunkLabel, ChunkName, FoundChunk
@@ -110,6 +110,10 @@ class IndexPort(Protocol):
     @property
     def epoch(self) -> int:
         """Changes when it is begun anew."""
+        ...
+
+    def tell_renewed(self, call: Callable[[], object], /) -> None:
+        """Have ``call`` called, in the loop, whenever it was begun anew."""
         ...
 
     async def note_complete(self, epoch: int, /) -> None:

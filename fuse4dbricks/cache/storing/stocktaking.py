@@ -2,11 +2,13 @@
 
 The difficulty: until every file has been looked at the totals are too small, and more would be stored than the limit
 allows; and who asks for it cannot wait in line for minutes. So it is one service that is asked, and tells how far it is.
+The index says itself when it was lost: to look for that each second was most of what an idle mount did.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import trio
@@ -18,8 +20,7 @@ from fuse4dbricks.errors import CacheError
 
 logger = logging.getLogger("fuse4dbricks.cache")
 
-#: Seconds between looks at whether the index was lost, and until a sweep that failed is tried again.
-LOOK_PERIOD = 1.0
+#: Seconds until a sweep that failed is tried again.
 RETRY = 60.0
 
 
@@ -50,6 +51,7 @@ class Stocktaking:
         self._sweep = sweep
         self._eviction = eviction
         self._asked = trio.Event()
+        self._epoch = 0
         self._finished = 0
         self._is_running = False
         self._failure: str | None = None
@@ -59,6 +61,12 @@ class Stocktaking:
         self._asked.set()
         return self._finished + 1 + self._is_running
 
+    def ask_once(self) -> int:
+        """As :meth:`ask`, for an index just begun anew, unless the loss of the former one has started a sweep already."""
+        if self._is_running and self._epoch == self._index.epoch:
+            return self._finished + 1
+        return self.ask()
+
     def get_progress(self) -> Progress:
         """How far it is now."""
         index = self._index
@@ -67,27 +75,27 @@ class Stocktaking:
 
     async def run(self, pause: float = PAUSE) -> None:
         """Sweep at once, and whenever there is reason to, until cancelled."""
+        self._index.tell_renewed(self._wake)
         while True:
             self._asked = trio.Event()
             await self._sweep_once(pause)
-            wait = LOOK_PERIOD if self._failure is None else RETRY
-            while not self._asked.is_set():
-                with trio.move_on_after(wait):
-                    await self._asked.wait()
-                if self._failure is not None or not self._index.is_complete:
-                    break
+            with trio.move_on_after(math.inf if self._index.is_complete and not self._failure else RETRY):
+                await self._asked.wait()
 
     async def run_on_demand(self) -> None:
         """As :meth:`run`, with nobody to make way for, but nothing before somebody asks."""
         await self._asked.wait()
         await self.run(pause=0.0)
 
+    def _wake(self) -> None:
+        self._asked.set()
+
     async def _sweep_once(self, pause: float) -> None:
-        epoch, self._is_running = self._index.epoch, True
+        self._epoch, self._is_running = self._index.epoch, True
         try:
             await self._sweep.run(pause)
             if not self._index.is_complete:
-                await self._index.note_complete(epoch)
+                await self._index.note_complete(self._epoch)
                 self._eviction.ask()
             self._failure = None
         except CacheError as error:

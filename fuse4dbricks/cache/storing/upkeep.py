@@ -127,7 +127,7 @@ class Upkeep:
         """
         await self._index.renew()
         self._known.clear()
-        return self.stock.ask()
+        return self.stock.ask_once()
 
     async def _unlink(self, victims: Sequence[Victim]) -> int:
         """Delete the files of rows that are gone; their size on the disk."""

@@ -602,3 +602,33 @@ async def test_what_is_read_from_ram_or_by_the_kernel_is_not_evicted_as_if_nobod
         assert rig.known(version=idle) == frozenset()
         assert rig.known(version=from_ram) == {1, 2}
         assert rig.known(version=from_kernel) == set(range(10))
+
+
+async def test_a_swept_folder_wakes_nobody_and_the_loss_of_the_index_is_noticed_at_once(
+    tmp_path: Path,
+) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        await rig.store_chunks(*range(3))
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        assert rig.tier.upkeep is not None
+        stock = rig.tier.upkeep.stock
+        await until(lambda: stock.get_progress().finished == 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline > 10, "it does not poll"
+        await rig.index.renew()
+        await until(lambda: stock.get_progress().finished == 2)
+        assert rig.index.is_complete
+        assert rig.rows.get_totals().chunks == 3
+
+
+async def test_an_index_begun_anew_on_demand_is_swept_once(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        await rig.store_chunks(*range(3))
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        assert rig.tier.upkeep is not None
+        stock = rig.tier.upkeep.stock
+        await until(lambda: stock.get_progress().finished == 1)
+        assert await rig.tier.upkeep.renew() == 2
+        await until(lambda: stock.get_progress().finished == 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert stock.get_progress().finished == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import closing
 
 import pytest
@@ -215,4 +216,17 @@ async def test_a_disk_that_is_read_in_the_loop_is_opened_ahead_and_not_loaded() 
         assert len(rig.disk.opened) == len(set(rig.disk.opened)) >= 58
         assert set(rig.disk.loads) <= {0, 1, 2}, "what was read before it was known to be a sequence"
         assert (await rig.settle()).ram_bytes <= 8 * CHUNK
+        assert not rig.source.calls
+
+
+async def test_random_reads_of_a_cached_file_verify_each_chunk_once_and_fetch_nothing() -> None:
+    content, dice = content_of(40 * CHUNK), random.Random(1)
+    async with reading_rig(content, ram_bytes=4 * CHUNK) as rig:
+        rig.disk.put(PATH, version_of(content), content, range(40))
+        reader = rig.open()
+        for _ in range(1000):
+            start = dice.randrange(len(content) - 4)
+            assert await reader.read(start, 4) == content[start : start + 4]
+        reader.close()
+        assert rig.disk.loads == dict.fromkeys(range(40), 1)
         assert not rig.source.calls

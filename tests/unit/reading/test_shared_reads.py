@@ -284,3 +284,19 @@ async def test_the_end_of_the_mount_wakes_those_who_wait() -> None:
             await wait_all_tasks_blocked()
         reader.close()
     assert [type(error) for error in outcomes.errors] == [FlightAborted]
+
+
+async def test_four_sequential_readers_of_the_quarters_of_a_file_fetch_each_byte_once() -> None:
+    content = content_of(400 * CHUNK)
+    quarter = len(content) // 4
+    async with reading_rig(content, ram_bytes=0) as rig, trio.open_nursery() as nursery:
+
+        async def check(start: int) -> None:
+            reader = rig.open()
+            for offset in range(start, start + quarter, PIECE):
+                assert await reader.read(offset, PIECE) == content[offset : offset + PIECE]
+            reader.close()
+
+        for number in range(4):
+            nursery.start_soon(check, number * quarter)
+    assert set(rig.source.sent.values()) == {1}
