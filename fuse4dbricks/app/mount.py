@@ -101,6 +101,7 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
                 config.cache_folder,
                 mountpoint=mountpoint,
                 clear=config.clear_cache,
+                limit=config.disk_bytes,
                 host=workspace.host,
                 stack=stack,
                 clock=clock,

@@ -47,12 +47,13 @@ async def open_storage(
     *,
     mountpoint: Path,
     clear: bool,
+    limit: int,
     host: str,
     stack: AsyncExitStack,
     clock: Clock,
     metrics: Metrics,
 ) -> Storage:
-    """Open the cache folder at ``path`` and its index for one workspace; ``stack`` closes them.
+    """Open the cache folder at ``path`` and its index for one workspace, to take ``limit`` bytes at most; ``stack`` closes them.
 
     Raises:
         CacheFolderError: the folder cannot be used until the user has mended something.
@@ -64,7 +65,9 @@ async def open_storage(
         stack.callback(folder.close)
         if clear:
             await trio.to_thread.run_sync(folder.clear)
-        index = await Index.open(folder.index_path, workspace=host, clock=clock, metrics=metrics)
+        index = await Index.open(
+            folder.index_path, workspace=host, clock=clock, metrics=metrics, disk_limit=limit
+        )
     except (CacheError, CacheFolderError, OSError) as error:
         if not is_sick_disk(error):
             raise

@@ -30,12 +30,14 @@ SIDECARS = ("-wal", "-shm")
 WRITER_BUSY_MS = 3000
 #: RAM per connection for pages; the operating system keeps the rest.
 PAGE_CACHE_KIB = 8192
-#: A WAL that once was larger is cut back to this when it is reset.
-WAL_KEEP_BYTES = 16 * 1024 * 1024
 
 
-def open_writer(file: Path) -> apsw.Connection:
+def open_writer(file: Path, wal_keep_bytes: int) -> apsw.Connection:
     """The read-write connection, file created 0600 (``-wal`` and ``-shm`` follow its mode).
+
+    Args:
+        file: absolute, without links.
+        wal_keep_bytes: a WAL that once was larger is cut back to this when it is reset.
 
     Raises:
         apsw.Error, OSError: it cannot be opened; see :mod:`fuse4dbricks.index.ailments`.
@@ -47,7 +49,7 @@ def open_writer(file: Path) -> apsw.Connection:
         _enter_wal(db)
         db.pragma("synchronous", "NORMAL")
         db.pragma("wal_autocheckpoint", 0)
-        db.pragma("journal_size_limit", WAL_KEEP_BYTES)
+        db.pragma("journal_size_limit", wal_keep_bytes)
     except BaseException:  # raised on: only the connection must not leak
         db.close(force=True)
         raise

@@ -17,6 +17,7 @@ from fuse4dbricks.index.chunks import Chunks
 from fuse4dbricks.index.counters import Counters
 from fuse4dbricks.index.grants import Grants
 from fuse4dbricks.index.holdings import HeldChunks
+from fuse4dbricks.index.log_sizes import sizes_within
 from fuse4dbricks.index.network_fs import refuse_network_folder
 from fuse4dbricks.index.pins import Pins
 from fuse4dbricks.index.pruning import FOLDERS_AT_ONCE, prune_folders, prune_rest
@@ -49,10 +50,13 @@ class Index:
         self.pins = Pins(self._reader, writer, workspace, clock)
 
     @classmethod
-    async def open(cls, file: Path, *, workspace: str, clock: Clock, metrics: Metrics) -> Index:
+    async def open(
+        cls, file: Path, *, workspace: str, clock: Clock, metrics: Metrics, disk_limit: int | None = None
+    ) -> Index:
         """Open or create the index ``file`` for a workspace (normalised host).
 
-        It is migrated if it is older; set aside, with its WAL, if it is damaged or another program's.
+        It is migrated if it is older; set aside, with its WAL, if it is damaged or another program's. Its log is kept
+        small where ``disk_limit``, the bytes that the cache folder may take, is small; None: there is no limit.
 
         Raises:
             CacheFolderError: it was written by a newer program, or is on a network file system.
@@ -61,7 +65,8 @@ class Index:
         refuse_network_folder(file.parent)
         # SQLite is told to follow no link, and means every part of the path by that.
         resolved = file.parent.resolve() / file.name
-        writer = Writer(resolved, workspace, clock, metrics)
+        log_sizes = None if disk_limit is None else sizes_within(disk_limit)
+        writer = Writer(resolved, workspace, clock, metrics, log_sizes)
         await writer.start()
         return cls(resolved, writer, workspace=workspace, clock=clock, metrics=metrics)
 

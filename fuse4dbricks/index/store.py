@@ -23,6 +23,7 @@ from fuse4dbricks.clock import Clock
 from fuse4dbricks.errors import IndexUnavailable
 from fuse4dbricks.index.ailments import Ailment, diagnose
 from fuse4dbricks.index.connection import WRITER_BUSY_MS, open_writer, set_aside
+from fuse4dbricks.index.log_sizes import LogSizes
 from fuse4dbricks.index.migrations import NotOurIndex, migrate
 from fuse4dbricks.index.ops import Op
 from fuse4dbricks.index.pinning import rescue_pins, restore_pins
@@ -32,9 +33,6 @@ from fuse4dbricks.index.session import Ceiling, Session
 from fuse4dbricks.index.workspaces import enrol
 
 log = logging.getLogger("fuse4dbricks.index")
-
-#: Pages of 4 KiB in the WAL: checkpoint when idle; at the next chance; with force; write no more.
-WAL_IDLE, WAL_SOON, WAL_FORCE, WAL_FULL = 1_000, 4_000, 16_000, 65_536
 
 # A row that comes and goes dirties a page, so this fails where a real write would. (To write what is there does not.)
 _PROBE = (
@@ -60,10 +58,11 @@ class Store:
         was_rebuilt: whether a damaged file was set aside since the start.
     """
 
-    def __init__(self, file: Path, host: str, clock: Clock) -> None:
+    def __init__(self, file: Path, host: str, clock: Clock, log_sizes: LogSizes | None = None) -> None:
         self._file = file
         self._host = host
         self._clock = clock
+        self._log_sizes = log_sizes or LogSizes()
         self._wal_pages = 0
         self._db: apsw.Connection | None = None
         self._session: Session | None = None
@@ -128,7 +127,7 @@ class Store:
             self.transact([Op(partial(restore_pins, pins=pins))])
 
     def _open(self) -> None:
-        db = open_writer(self._file)
+        db = open_writer(self._file, self._log_sizes.keep_bytes)
         try:
             migrate(db, self._file)
             # Kept when a damaged file is replaced in the middle, for the tokens are already known by it.
@@ -147,6 +146,7 @@ class Store:
             db.close(force=True)
             raise
         db.set_wal_hook(self._note_wal)
+        self._cut_wal()
         self._opened = Opened(workspace_id, key, totals)
         self.generation += 1
 
@@ -196,7 +196,7 @@ class Store:
     @property
     def is_wal_full(self) -> bool:
         """Whether a foreign reader keeps the WAL from being reused and it has grown too far."""
-        return self._wal_pages >= WAL_FULL
+        return self._wal_pages >= self._log_sizes.full
 
     def tidy_wal(self, *, idle: bool) -> None:
         """Move the WAL into the database if there is enough of it.
@@ -204,10 +204,17 @@ class Store:
         Raises:
             apsw.Error: the disk does not let us.
         """
-        if self._wal_pages >= WAL_FORCE:
+        sizes = self._log_sizes
+        if self._wal_pages >= sizes.force:
             self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        elif self._wal_pages >= (WAL_IDLE if idle else WAL_SOON):
+        elif self._wal_pages >= (sizes.idle if idle else sizes.soon):
             self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _cut_wal(self) -> None:
+        """What creating the file, or a run with a larger limit, has left is not waited for to be overwritten."""
+        wal = self._file.with_name(f"{self._file.name}-wal")
+        if wal.stat().st_size > self._log_sizes.keep_bytes:
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _checkpoint(self, mode: int) -> None:
         db = self._connection

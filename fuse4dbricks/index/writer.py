@@ -17,6 +17,7 @@ import trio
 
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.errors import IndexUnavailable
+from fuse4dbricks.index.log_sizes import LogSizes
 from fuse4dbricks.index.ops import Op, OpQueue, Reply
 from fuse4dbricks.index.records import Totals
 from fuse4dbricks.index.session import Session
@@ -41,11 +42,14 @@ class Writer:
         touches: times of use, written about every 30 s.
     """
 
-    def __init__(self, file: Path, host: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, file: Path, host: str, clock: Clock, metrics: Metrics, log_sizes: LogSizes | None = None
+    ) -> None:
         self.touches = TouchLog(clock)
         self._metrics = metrics
         self._queue = OpQueue()
-        self._writing = Writing(Store(file, host, clock), self._queue, self.touches, clock, metrics)
+        store = Store(file, host, clock, log_sizes)
+        self._writing = Writing(store, self._queue, self.touches, clock, metrics)
         self._thread = threading.Thread(target=self._writing.run, name="fuse4dbricks-index", daemon=True)
         self._pid = os.getpid()
 

@@ -92,7 +92,9 @@ async def storage_rig(
 ) -> AsyncIterator[StorageRig]:
     clock, metrics = clock or SystemClock(), Metrics()
     with CacheFolder.open(path) as folder:
-        index = await Index.open(folder.index_path, workspace=HOST, clock=clock, metrics=metrics)
+        index = await Index.open(
+            folder.index_path, workspace=HOST, clock=clock, metrics=metrics, disk_limit=limits.max_bytes
+        )
         await take_stock(index, folder)
         store = store_type(folder, clock)
         try:

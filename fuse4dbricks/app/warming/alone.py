@@ -72,6 +72,7 @@ async def attending_alone(config: MountConfig) -> AsyncIterator[Attendant]:
             config.cache_folder,
             mountpoint=NOWHERE,
             clear=False,
+            limit=config.disk_bytes,
             host=workspace.host,
             stack=stack,
             clock=clock,

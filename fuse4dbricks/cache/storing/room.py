@@ -3,7 +3,7 @@
 The difficulty: the limit must hold as ``du`` sees it, while several chunks are being written that have no row, and
 deleted ones still have their file although their row is gone; and the index itself takes space too. So used space
 is the rows' sum, plus what is reserved by writers, plus what is waiting to be unlinked, plus the index and the folders.
-These last count for three quarters of the limit at most, or a cache of a few MiB would hold nothing but a log.
+Where these last take the whole limit nothing is stored.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class DiskLimits:
 #: Files that no folder ever holds.
 NO_LIMIT = 1 << 62
 
-#: The index grows by some 50 KiB with each commit, also for reasons of its own, until its log is written back. So much of the limit, though no more than a sixteenth, is left to what it grows between two looks at it.
+#: The index grows by some 50 KiB with each commit, also for reasons of its own, until its log is written back. So much of the limit, though no more than an eighth, is left to what it grows between two looks at it.
 INDEX_GROWTH = 8 * MIB
 
 #: The same for the disk's margin, where there is a look with each chunk.
@@ -78,7 +78,7 @@ class Room:
     """
 
     def __init__(self, limit: int, get_recorded: Callable[[], Totals], max_files: int = 0) -> None:
-        self.limit = limit - min(INDEX_GROWTH, limit // 16)
+        self.limit = limit - min(INDEX_GROWTH, limit // 8)
         self.reserved = 0
         self.leaving = 0
         self.overhead: int | None = None
@@ -92,8 +92,7 @@ class Room:
     @property
     def used(self) -> int:
         """Bytes that the folder takes at most."""
-        besides = min((self.overhead or 0) + self.index, self.limit * 3 // 4)
-        return self._get_recorded().bytes + self.reserved + self.leaving + besides
+        return self._get_recorded().bytes + self.reserved + self.leaving + (self.overhead or 0) + self.index
 
     @property
     def used_files(self) -> int:

@@ -6,16 +6,14 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
 import trio
 
 from fuse4dbricks.cache.disk import DiskLimits
 from fuse4dbricks.units import MIB
 from tests.support.storage import CHUNK, CHUNKS_PER_FILE, VOLUME, storage_rig, version_of
 
-READERS, FILES_EACH = 32, 6
-
-#: The index's log alone takes up to 4 MiB before it is written back.
-LIMIT = 8 * MIB
+READERS, FILES_EACH = 32, 4
 
 
 def disk_usage(folder: str) -> int:
@@ -47,11 +45,12 @@ class Watch:
         self._is_over.set()
 
 
+@pytest.mark.parametrize("limit", [3 * MIB, 6 * MIB])
 async def test_32_readers_of_a_small_cache_never_see_it_over_its_limit_nor_a_wrong_byte(
-    tmp_path: Path,
+    tmp_path: Path, limit: int
 ) -> None:
     """Half of the files are read by two at once, half of them are held open while they are evicted and fetched."""
-    async with storage_rig(tmp_path / "cache", limits=DiskLimits(LIMIT, min_free_bytes=0)) as rig:
+    async with storage_rig(tmp_path / "cache", limits=DiskLimits(limit, min_free_bytes=0)) as rig:
         watch = Watch(rig.folder.path)
 
         async def reader(turn: int) -> None:
@@ -73,17 +72,17 @@ async def test_32_readers_of_a_small_cache_never_see_it_over_its_limit_nor_a_wro
             watch.stop()
         evicted = rig.metrics.get("disk.evicted", reason="size")
         print(
-            f"{watch.highest - LIMIT:+} bytes, {watch.looks} looks, {evicted} evicted, {rig.from_disk} from disk"
+            f"{watch.highest - limit:+} bytes, {watch.looks} looks, {evicted} evicted, {rig.from_disk} from disk"
         )
         assert watch.looks > 20
         assert rig.from_disk + rig.from_workspace == READERS * FILES_EACH * CHUNKS_PER_FILE * 2
         assert evicted > 0
-        assert 0.5 * LIMIT < watch.highest <= LIMIT
+        assert 0.5 * limit < watch.highest <= limit
 
 
 async def test_a_cache_smaller_than_one_file_serves_it_all_the_same(tmp_path: Path) -> None:
-    limit = 2 * CHUNK + MIB  # more than the index takes at first, less than a file with it
-    async with storage_rig(tmp_path / "cache", limits=DiskLimits(limit, min_free_bytes=0)) as rig:
-        for number in range(20):
+    async with storage_rig(tmp_path / "cache", limits=DiskLimits(4 * CHUNK, min_free_bytes=0)) as rig:
+        for number in range(5):
             await rig.read_file(number)
-        assert rig.from_workspace > 0
+        assert rig.from_workspace == 5 * CHUNKS_PER_FILE
+        assert rig.stored() == []

@@ -12,7 +12,7 @@ def room_of(recorded: int, overhead: int | None = 0) -> Room:
 
 
 def test_a_part_of_the_limit_is_left_to_the_index_to_grow_in() -> None:
-    assert Room(16_000, lambda: Totals(0, 0)).limit == 15_000
+    assert Room(16_000, lambda: Totals(0, 0)).limit == 14_000
     assert Room(10 * GIB, lambda: Totals(0, 0)).limit == 10 * GIB - 8 * MIB
 
 
@@ -26,10 +26,10 @@ def test_everything_that_takes_space_counts() -> None:
     assert room.used == 600
 
 
-def test_what_is_not_a_chunk_counts_for_three_quarters_of_the_limit_at_most() -> None:
-    room = room_of(100, overhead=400)
-    room.index = 5000
-    assert room.used == 850
+def test_where_the_index_takes_the_whole_limit_nothing_fits() -> None:
+    room = room_of(0, overhead=400)
+    room.index = 600
+    assert not room.fits(1)
 
 
 def test_nothing_fits_before_somebody_has_looked() -> None:
