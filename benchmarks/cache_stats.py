@@ -20,8 +20,6 @@ from benchmarks.bigindex import make_index
 from benchmarks.scene import Measure, Scene
 from benchmarks.subjects import Place
 
-CHUNKS = 1_000_000
-
 FORMS = {"table": (), "--json": ("--json",), "--by user": ("--by", "user")}
 
 
@@ -34,7 +32,7 @@ def run(scene: Scene) -> None:
 
 
 def _ensure_indexes(scene: Scene) -> Iterator[tuple[str, Path]]:
-    for chunks in (0, CHUNKS):
+    for chunks in (0, scene.many_chunks):
         folder = scene.tools / f"index-of-{chunks}"
         # Made under another name: one that was cut short is no index of a million.
         if not folder.exists():

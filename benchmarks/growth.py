@@ -27,7 +27,7 @@ from fuse4dbricks.index import Index
 from fuse4dbricks.index.records import VictimQuery
 from fuse4dbricks.telemetry.metrics import Metrics
 
-SMALL, LARGE = 10_000, 1_000_000
+SMALL = 10_000
 CHUNKS_PER_FILE = 8
 #: Questions per run, all about different files; the small index has 1250.
 QUESTIONS = 1_000
@@ -41,15 +41,17 @@ Ask: TypeAlias = Callable[[Index, CacheFolder, int], Awaitable[float]]
 
 def run(scene: Scene) -> None:
     """Ask it; the indexes are made once and kept."""
-    folders = dict(ensure_indexes(scene.tools, scene.scratch, scene.say))
+    folders = dict(ensure_indexes(scene.tools, scene.scratch, scene.say, scene.many_chunks))
     for question, ask in {"stat": _stat, "open": _open, "eviction": _evict}.items():
         measures = {f"{chunks:,}": _measured(folder, chunks, ask) for chunks, folder in folders.items()}
         scene.compare(f"{question}, each, by chunks", measures, unit="µs", is_better_when="lower")
 
 
-def ensure_indexes(tools: Path, scratch: Path, say: Callable[[str], None]) -> Iterator[tuple[int, Path]]:
+def ensure_indexes(
+    tools: Path, scratch: Path, say: Callable[[str], None], large: int
+) -> Iterator[tuple[int, Path]]:
     """Cache folders with so many chunks."""
-    for chunks in (SMALL, LARGE):
+    for chunks in (SMALL, large):
         folder = tools / f"growth-{chunks}"
         if not folder.exists():
             unfinished = scratch / folder.name

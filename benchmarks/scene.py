@@ -29,19 +29,26 @@ WIDE, WIDE_FOLDERS = "wide", 100
 SMALL, SMALL_FILES, SMALL_BYTES = "small", 200, 8 * KIB
 #: A folder of its own volume's root, made when it is asked about.
 MANY, MANY_FILES = "many", 50_000
+#: Chunks of a large cache, and of what ``--quick`` takes for one: the former takes minutes to make.
+MANY_CHUNKS, QUICK_CHUNKS = 1_000_000, 100_000
 #: All files are old, so that nobody distrusts them as fresh.
 LONG_AGO = 1_700_000_000
 
 
 @dataclass(slots=True)
 class Scene:
-    """One run of the benchmarks."""
+    """One run of the benchmarks.
+
+    Attributes:
+        many_chunks: of the large caches that are compared with small ones; made once for each size and kept.
+    """
 
     server: Server
     tree: Path
     scratch: Path
     tools: Path
     rounds: int = 5
+    many_chunks: int = MANY_CHUNKS
     say: Callable[[str], None] = print
     figures: list[Figure] = field(default_factory=list)
 

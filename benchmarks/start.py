@@ -19,7 +19,7 @@ from benchmarks.bigindex import make_index
 from benchmarks.scene import Measure, Scene
 from benchmarks.subjects import Live, Place, ours, passthrough, rclone, upstream
 
-CHUNKS, CHUNKS_PER_FILE = 1_000_000, 8
+CHUNKS_PER_FILE = 8
 #: Nothing of the large cache is to go for its size, its age or the disk's sake.
 UNLIMITED = (
     "--disk-cache-gb",
@@ -60,15 +60,15 @@ def run(scene: Scene) -> None:
     large = (*UNLIMITED, "--disk-cache-dir", str(_ensure_cache(scene)))
     for question, measured in {"start": answers_after, "start, processor": processor_time}.items():
         measures = {peer: measured(mount) for peer, mount in peers.items()}
-        measures[f"ours, {CHUNKS:,} chunks"] = measured(ours, *large)
+        measures[f"ours, {scene.many_chunks:,} chunks"] = measured(ours, *large)
         scene.compare(question, measures, unit="ms", is_better_when="lower")
 
 
 def _ensure_cache(scene: Scene) -> Path:
-    folder = scene.tools / f"cache-of-{CHUNKS}"
+    folder = scene.tools / f"cache-of-{scene.many_chunks}"
     if not folder.exists():
         unfinished = scene.scratch / folder.name
-        scene.say(f"making a cache of {CHUNKS:,} chunks")
-        trio.run(lambda: make_index(unfinished, CHUNKS, CHUNKS_PER_FILE, with_files=True))
+        scene.say(f"making a cache of {scene.many_chunks:,} chunks")
+        trio.run(lambda: make_index(unfinished, scene.many_chunks, CHUNKS_PER_FILE, with_files=True))
         shutil.move(unfinished, folder)
     return folder

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
@@ -159,9 +160,8 @@ class Eviction:
     async def _look(self, room: Room) -> None:
         """Measure what changes without us: the index's size, and what the disk has to spare."""
         scene = self._scene
-        room.overhead = await scene.calls.run(scene.folder.overhead_bytes)
-        room.index = await scene.calls.run(scene.folder.index_bytes)
-        free, total = await scene.calls.run(scene.folder.free_bytes)
+        # By one thread in one go: an idle mount does little else.
+        room.overhead, room.index, (free, total) = await scene.calls.run(partial(_measure, scene.folder))
         room.spare = free - scene.limits.get_margin(total) - room.reserved
 
     async def _enforce_quotas(self) -> None:
@@ -262,3 +262,8 @@ class Eviction:
                 raise CacheError("their files cannot be deleted")
         self._scene.room.spare += size
         return victims
+
+
+def _measure(folder: CacheFolder) -> tuple[int, int, tuple[int, int]]:
+    """In a thread: bytes of what is no chunk, of the index, and free and in all on the disk."""
+    return folder.overhead_bytes(), folder.index_bytes(), folder.free_bytes()
