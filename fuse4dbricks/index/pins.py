@@ -45,11 +45,11 @@ class Pins:
         """Whether a pin is on ``path`` or on a folder above it; 5 µs for each step of the path."""
         now = self._clock.wall()
         for depth in range(path.depth, -1, -1):
-            row = self._reader.row(
-                _LOAD, (self._reader.workspace_id, index_path(RemotePath(path.parts[:depth])))
-            )
+            place = RemotePath(path.parts[:depth])
+            row = self._reader.row(_LOAD, (self._reader.workspace_id, index_path(place)))
             pin = None if row is None else pin_from_row(self._host, row)
-            if pin is not None and not pin.has_ended(now):
+            # Damage to the order of keys makes a search end at a neighbour's row.
+            if pin is not None and pin.path == place and not pin.has_ended(now):
                 return True
         return False
 

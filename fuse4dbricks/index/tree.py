@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
+from operator import lt
 from typing import TypeVar
 
 from fuse4dbricks.entry import Entry
 from fuse4dbricks.index import tree_writes
+from fuse4dbricks.index.connection import Row
 from fuse4dbricks.index.reader import Reader, in_loop
 from fuse4dbricks.index.records import StoredEntry, StoredListing
 from fuse4dbricks.index.tree_rows import (
@@ -73,7 +75,9 @@ class Tree:
         key = (self._reader.workspace_id, place.folder, place.viewer, path.name)
         row = self._reader.row(_LOAD_ENTRY, key)
         if row is not None:
-            return self._checked(read_entry(place, row))
+            # One flipped bit in the order of keys, and SQLite's search for a name ends at its neighbour's row, which is
+            # sound in itself: a row also has to be the one that was asked for.
+            return self._checked(read_entry(place, row) if row[0] == path.name else None)
         absence = self._reader.row(_LOAD_ABSENCE, key)
         if absence is None:
             return None
@@ -101,7 +105,9 @@ class Tree:
         rows = self._reader.rows(_LOAD_ENTRIES, key)
         if rows is None:
             return None
-        is_sound = all(entry_rowsum(place, row[:-1]) == row[-1] for row in rows)
+        is_sound = _ascend(after or "", rows) and all(
+            entry_rowsum(place, row[:-1]) == row[-1] for row in rows
+        )
         if is_sound and len(rows) < limit:
             # The file may have been replaced since the page before: an end is one only if the listing is still there.
             listing = self.load_listing(path, principal)
@@ -201,3 +207,9 @@ class Tree:
 
     def _inside(self, path: RemotePath, principal: str | None) -> Place:
         return Place(self._host, index_path(path), viewer_of(principal))
+
+
+def _ascend(after: str, rows: Sequence[Row]) -> bool:
+    """Whether the rows follow each other, and ``after``, by name: with a damaged order of keys some come twice."""
+    names = [row[0] for row in rows]
+    return all(map(lt, [after, *names], names))

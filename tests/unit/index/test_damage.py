@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -149,6 +150,25 @@ async def test_a_flipped_bit_never_makes_a_wrong_answer(
         shutil.rmtree(tmp_path / f"{number}")
     print(f"{FLIPS} bits flipped, {noticed} of them changed an answer into a miss, 0 wrong answers")
     assert noticed > 2
+
+
+async def test_a_search_that_ends_at_a_neighbours_row_is_a_miss(
+    tmp_path: Path, sound: tuple[bytes, Answers]
+) -> None:
+    """The flip that makes the text '' of one key a BLOB: the order of keys is broken, each row is sound in itself."""
+    content, truth = sound
+    misses = 0
+    for number in range(30, 40):
+        # The serial types of an empty viewer and of a name of 12 characters, in the row of that name.
+        found = re.search(rb"\x0d(?=\x25.{9,13}file %03d\.csv)" % number, content, re.DOTALL)
+        assert found is not None
+        place = found.start()
+        changed = content[:place] + b"\x0c" + content[place + 1 :]
+        async with damaged(tmp_path / f"{number}", changed) as index:
+            answers = Answers.of(index)
+            assert answers.wrong_against(truth) == []
+            misses += answers.said != truth.said
+    assert misses == 10
 
 
 async def test_a_file_that_has_grown_beyond_reason_is_read_as_far_as_it_is_ours(
