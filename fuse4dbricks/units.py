@@ -1,4 +1,4 @@
-"""Sizes and durations as people write and read them."""
+"""Sizes, durations and names as people write and read them."""
 
 from __future__ import annotations
 
@@ -30,3 +30,11 @@ def format_seconds(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def printable(text: str) -> str:
+    """``text`` with everything escaped that would not be seen, or would be more than seen.
+
+    Names come from a server, and a terminal takes some characters for orders.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -21,7 +21,7 @@ from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
 from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.cli.table import CommandTable
 from fuse4dbricks.errors import ConfigError, UserError
-from fuse4dbricks.units import format_bytes
+from fuse4dbricks.units import format_bytes, printable
 
 if TYPE_CHECKING:
     from fuse4dbricks.app.upkeep.errands import Freed
@@ -69,7 +69,7 @@ def _common(command: Command) -> Command:
 
 
 def _print(as_json: bool, document: dict[str, Any], lines: list[str]) -> None:
-    click.echo(json.dumps({"schema": SCHEMA, **document}) if as_json else "\n".join(lines))
+    click.echo(json.dumps({"schema": SCHEMA, **document}) if as_json else "\n".join(map(printable, lines)))
 
 
 # --- is all in order? ----------------------------------------------------------------------------

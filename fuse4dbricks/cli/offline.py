@@ -16,7 +16,7 @@ from fuse4dbricks.cli.cache import CacheNotInOrderError
 from fuse4dbricks.cli.measures import Spot, spot
 from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.config import default_cache_folder
-from fuse4dbricks.units import format_bytes
+from fuse4dbricks.units import format_bytes, printable
 
 if TYPE_CHECKING:
     from fuse4dbricks.index.offline import OfflineFile
@@ -62,7 +62,7 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
         return
     for each in files:
         part = "complete" if each.is_complete else f"{100 * each.cached_bytes // each.version.size}%"
-        click.echo(f"{part:>8} {format_bytes(each.version.size):>10}  {each.path}")
+        click.echo(f"{part:>8} {format_bytes(each.version.size):>10}  {printable(str(each.path))}")
     complete = [each for each in files if each.is_complete]
     total = format_bytes(sum(each.version.size for each in complete))
     click.echo(f"{len(complete)} files complete, {total}; {len(files) - len(complete)} in part.")
@@ -109,7 +109,7 @@ def verify(file: Path, disk_cache_dir: Path | None, as_json: bool) -> None:
         click.echo(json.dumps({"schema": SCHEMA, "files": len(wanted), "different": rows}))
     else:
         for each in different[:SHOWN]:
-            click.echo(f"{each.why}: {each.path}")
+            click.echo(f"{each.why}: {printable(str(each.path))}")
         click.echo(f"{len(wanted)} files, {len(different)} not as they were.")
     if different:
         raise CacheNotInOrderError(f"not all of what {file.name} names can be read without a network")

@@ -20,7 +20,7 @@ from fuse4dbricks.cli.options import ENVIRONMENT
 from fuse4dbricks.cli.places import folder_of, placed, sight_of
 from fuse4dbricks.cli.warm import SCHEMA, work
 from fuse4dbricks.errors import UserError
-from fuse4dbricks.units import format_bytes, format_seconds
+from fuse4dbricks.units import format_bytes, format_seconds, printable
 
 
 class NoSuchPinError(UserError):
@@ -55,7 +55,7 @@ def pin(path: str, ttl: str | None, disk_cache_dir: Path | None, as_json: bool, 
         lines.append(
             f"{format_bytes(missing)} of it are not cached yet; a mount fetches them in the background, `cache warm` now."
         )
-    click.echo(json.dumps({"schema": SCHEMA, **state}) if as_json else "\n".join(lines))
+    click.echo(json.dumps({"schema": SCHEMA, **state}) if as_json else "\n".join(map(printable, lines)))
 
 
 def _folder_options(command: Any) -> Any:
@@ -81,7 +81,7 @@ def unpin(path: str, disk_cache_dir: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "path": place.path, "ended": ended}))
     elif ended:
-        click.echo(f"{place.path} is no longer pinned.")
+        click.echo(f"{printable(place.path)} is no longer pinned.")
     if not ended:
         raise NoSuchPinError(f"there is no pin on {place.path}; `cache pins` lists them")
 
@@ -109,7 +109,7 @@ def _line(each: dict[str, Any]) -> str:
     left = (
         "until unpinned" if each["expires_at"] is None else f"{format_seconds(each['expires_at'] - now)} left"
     )
-    words = [each["path"], left]
+    words = [printable(each["path"]), left]
     if "state" in each:
         why = f" ({each['why']})" if each["why"] else ""
         words.append(f"{each['state']}{why}")

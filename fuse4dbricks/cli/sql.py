@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from fuse4dbricks.cli.places import folder_of
-from fuse4dbricks.cli.stats.sections import printable
 from fuse4dbricks.cli.warm import SCHEMA
+from fuse4dbricks.units import printable
 
 
 @click.command()

@@ -18,7 +18,7 @@ from fuse4dbricks.cli.lone import alone_options, config_for, given
 from fuse4dbricks.cli.options import ENVIRONMENT
 from fuse4dbricks.cli.places import folder_of, placed, sight_of
 from fuse4dbricks.errors import ConfigError, UserError
-from fuse4dbricks.units import format_bytes
+from fuse4dbricks.units import format_bytes, printable
 
 #: Of the JSON; grows when a field changes its meaning or goes.
 SCHEMA = 1
@@ -71,7 +71,9 @@ def warm(
             f"{format_bytes(state['room_bytes'])}: it would be refused."
         )
     click.echo(
-        json.dumps({"schema": SCHEMA, **state}) if as_json else "\n".join([*state["problems"], *lines])
+        json.dumps({"schema": SCHEMA, **state})
+        if as_json
+        else "\n".join(map(printable, [*state["problems"], *lines]))
     )
     if state["failed"] or state["incomplete_files"]:
         raise NotAllThereError(f"{state['failed']:,} files or folders are not in the cache as they should be")

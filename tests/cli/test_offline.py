@@ -25,11 +25,11 @@ SIZES = {"a.bin": 2_500_000, "b.csv": 1000, "empty": 0, "sub/c.bin": 1_200_000, 
 CONTENT = {name: random.Random(name).randbytes(size) for name, size in SIZES.items()}
 
 
-def offline(folder: Path, *arguments: str | Path, code: int = 0) -> dict[str, Any]:
+def offline(folder: Path, *arguments: str | Path, code: int = 0, of: str = "offline") -> dict[str, Any]:
     """Run a command here, which saves the second that a process takes to start, and return its JSON."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        given = main(["offline", *map(str, arguments), "--json", "--disk-cache-dir", str(folder)])
+        given = main([of, *map(str, arguments), "--json", "--disk-cache-dir", str(folder)])
     assert given == code, (given, out.getvalue(), err.getvalue())
     assert "should not have happened" not in err.getvalue()
     document: dict[str, Any] = json.loads(out.getvalue() or '{"schema": 1}')
@@ -108,6 +108,26 @@ def test_lines_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["complete"] * 4
     assert lines[-1].startswith("4 files complete")
+
+
+NASTY = "d/\x1b]0;title\x07\n\u202e"
+
+
+def test_a_name_gives_no_orders_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve(tmp_path / "tree") as served:
+        put(served, NASTY, b"x")
+        with mounted(served, tmp_path) as live:
+            assert (live.path / "main/sales/raw" / NASTY).read_bytes() == b"x"
+            assert offline(live.cache, "pin", f"{VOLUME}/{NASTY}", of="cache")["files"] == 1
+            assert live.stop() == 0
+    capsys.readouterr()
+    below = f"{VOLUME}/{NASTY}"
+    for command in (["offline", "ls"], ["cache", "ls"], ["cache", "du", f"{VOLUME}/d"], ["cache", "pins"]):
+        assert main([*command, "--disk-cache-dir", str(live.cache)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(r"\x1b]0;title\x07\n\u202e" in line for line in lines) == 1, command
+        assert all(line.isprintable() for line in lines), command
+    assert offline(live.cache, "ls")["files"][0]["path"] == below
 
 
 def test_with_a_mount_at_work(served: Served, original: Path, tmp_path: Path) -> None:

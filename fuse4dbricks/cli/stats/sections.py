@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from fuse4dbricks.cache.statistics import Group, MountState, Statistics
-from fuse4dbricks.units import format_bytes, format_seconds
+from fuse4dbricks.units import format_bytes, format_seconds, printable
 
 #: What each dimension is called above its table.
 GROUPED = {
@@ -49,11 +49,6 @@ class Section(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     note: str = ""
-
-
-def printable(text: str) -> str:
-    """``text`` with everything escaped that would not be seen, or would be more than seen."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def percent(fraction: float | None) -> str:
