@@ -13,11 +13,13 @@ The difficulties, and who solves them here:
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fuse4dbricks.cache.connectivity import HOLD_SECONDS, Connectivity, is_outage
 from fuse4dbricks.cache.fetching import TreeFetcher
 from fuse4dbricks.cache.freshness import Freshness, Known, Ttls
+from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.cache.listings import ListingCache, Scope, listing_scope
 from fuse4dbricks.cache.shelf import TreeShelf
 from fuse4dbricks.cache.versions import merged
@@ -111,6 +113,24 @@ class MetadataCache:
                 self._connectivity.raise_if_down()  # an outage must not look like "no such file", however young
             raise NotFound(f"no {path}")
         return known
+
+    def load_seen(self, viewer: Viewer, folder: RemotePath) -> list[Entry]:
+        """The catalogs, schemas or volumes in ``folder`` that the viewer has come by, though nobody listed it."""
+        scope = viewer.principal.id
+        found = {entry.name: entry for entry in self._shelf.load_seen(folder, scope)}
+        for (of, path), known in self._single.items():
+            if of == scope and path.depth and path.parent == folder:
+                if known.entry is None:
+                    found.pop(path.name, None)
+                else:
+                    found[known.entry.name] = known.entry
+        return [found[name] for name in sorted(found)]
+
+    def listing_of(self, folder: RemotePath, entries: Sequence[Entry]) -> Listing:
+        """A listing for once of what is known of a folder; it is out of date from the beginning."""
+        listing = Listing(folder, self._freshness.stamp(None, 0.0))
+        listing.add_page(entries, next_token=None)
+        return listing
 
     async def refetch_entry(self, viewer: Viewer, path: RemotePath) -> Known:
         """What is at ``path`` now, whatever is known of it; what is not there is remembered as such.

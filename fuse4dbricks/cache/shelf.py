@@ -78,6 +78,10 @@ class TreeIndex(Protocol):
         """Entries by name, after a name; None when they cannot be given."""
         ...
 
+    def load_seen_entries(self, path: RemotePath, principal: str | None, limit: int) -> list[Entry]:
+        """Entries of a folder of which there may be no listing."""
+        ...
+
     def post_listing(
         self,
         path: RemotePath,
@@ -148,6 +152,10 @@ class TreeShelf:
     def has_listing(self, path: RemotePath, scope: str | None) -> bool:
         """Whether a listing of the folder is stored, fresh or not."""
         return self._tree is not None and self._tree.load_listing(path, scope) is not None
+
+    def load_seen(self, path: RemotePath, scope: str | None) -> list[Entry]:
+        """What was seen in a folder, one page of it at most."""
+        return [] if self._tree is None else self._tree.load_seen_entries(path, scope, PAGE_ENTRIES)
 
     def is_long(self, path: RemotePath, scope: str | None) -> bool:
         """Whether the folder is known to have more than one page of entries."""

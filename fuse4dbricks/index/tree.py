@@ -114,6 +114,17 @@ class Tree:
             is_sound = listing is not None and (after is not None or listing.count == len(rows))
         return self._checked([parse_entry(row) for row in rows] if is_sound else None)
 
+    def load_seen_entries(self, path: RemotePath, principal: str | None, limit: int) -> list[Entry]:
+        """At most ``limit`` entries of the folder that were seen one by one or in a listing; damaged ones are left out.
+
+        It says nothing about any other name: without a complete listing nobody knows what else there is.
+        """
+        place = self._inside(path, principal)
+        rows = self._reader.rows(
+            _LOAD_ENTRIES, (self._reader.workspace_id, place.folder, place.viewer, "", limit)
+        )
+        return [parse_entry(row) for row in rows or () if entry_rowsum(place, row[:-1]) == row[-1]]
+
     def _checked(self, found: T | None) -> T | None:
         if found is None:
             self._reader.note_bad_row()

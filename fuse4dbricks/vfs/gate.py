@@ -13,16 +13,17 @@ one place, and what is cached is only ever had through it, with two rules:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from fuse4dbricks.access import Access
-from fuse4dbricks.cache.connectivity import HOLD_SECONDS, Connectivity
+from fuse4dbricks.cache.connectivity import HOLD_SECONDS, Connectivity, is_outage
 from fuse4dbricks.cache.freshness import Known
 from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.cache.proofs import LIST, READ, SEE
 from fuse4dbricks.entry import Kind
-from fuse4dbricks.errors import InvalidToken, NotFound, NoToken
+from fuse4dbricks.errors import InvalidToken, NotFound, NoToken, RemoteError
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token, Viewer
 from fuse4dbricks.vfs.renewed import renewed
@@ -119,9 +120,15 @@ class Gate:
         """What is in the folder at ``path``, for somebody who may know; raises as :meth:`resolve_entry` does."""
         listings = self._metadata.listings
         if not path.in_volume:
-            if not self._access.get_seconds_left(viewer, LIST, path) and listings.has_seen(viewer, path):
-                await self._access.require(viewer, path, LIST, partial(listings.refetch, viewer, path))
-            return await listings.open(viewer, path)
+            try:
+                return await self._open_boundary(viewer, path)
+            except RemoteError as error:
+                if not is_outage(error) or not self._connectivity.serves_expired:
+                    raise
+                seen = await self._list_seen(viewer, path)
+                if seen is None:
+                    raise
+                return seen
         if self._access.get_grant(viewer, path.volume):
             return await listings.open(viewer, path)
         if listings.has_seen(viewer, path):
@@ -191,6 +198,21 @@ class Gate:
             if known is not None and known.entry is not None:
                 await self.admit(viewer, path)
         return await self._metadata.resolve_entry(viewer, path)
+
+    async def _open_boundary(self, viewer: Viewer, path: RemotePath) -> Listing:
+        listings = self._metadata.listings
+        if not self._access.get_seconds_left(viewer, LIST, path) and listings.has_seen(viewer, path):
+            await self._access.require(viewer, path, LIST, partial(listings.refetch, viewer, path))
+        return await listings.open(viewer, path)
+
+    async def _list_seen(self, viewer: Viewer, path: RemotePath) -> Listing | None:
+        """In an outage: what he has come by in a folder that nobody listed, such as whoever goes by whole paths."""
+        shown = []
+        for entry in self._metadata.load_seen(viewer, path):
+            with suppress(RemoteError):
+                await self.admit(viewer, path.child(entry.name))
+                shown.append(entry)
+        return self._metadata.listing_of(path, shown) if shown else None
 
     def _is_seen(self, viewer: Viewer, path: RemotePath) -> bool:
         return self._access.get_seconds_left(viewer, SEE, path) > 0 or (

@@ -36,6 +36,8 @@ from tests.support.fakes import (
     VOLUME,
     Bench,
     Call,
+    FakeGrants,
+    FakeTree,
     Setting,
     at,
     bench_of,
@@ -403,6 +405,29 @@ async def test_an_outage_serves_what_is_cached_and_says_what_is_not() -> None:
             await kernel.walk(at("d", "unknown"))
         with pytest.raises(Unreachable):
             await kernel.read_file(at("d", "g"))
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_who_went_by_a_whole_path_finds_the_way_again_in_an_outage(is_shared: bool) -> None:
+    """Nobody has listed the catalogs: what he has come by is shown, and what else there is, nobody knows."""
+    setting = setting_of("f", is_shared=is_shared)
+    setting.tree, setting.grants = FakeTree(), FakeGrants()
+    async with bench_of(setting) as bench:
+        await kernel_of(bench).read_file(at("d", "f"))
+    setting.workspace.down = Unreachable("no route")
+    setting.clock.step(3600)
+    async with bench_of(setting) as bench:
+        kernel = kernel_of(bench)
+        path = VOLUME
+        while path.depth:
+            assert path.name in await kernel.list_folder(path.parent)
+            path = path.parent
+        assert await kernel.walk(at("d", "f"))
+        with pytest.raises(Unreachable):
+            await kernel.walk(VOLUME.parent.child("other"))
+        bench.clock.step(9 * 3600)
+        with pytest.raises(Unreachable):
+            await kernel.list_folder(VOLUME.parent)
 
 
 async def test_reading_on_in_an_outage_does_not_prolong_it() -> None:

@@ -241,6 +241,20 @@ def test_never_prolongs_nothing(served: Served, folder: Path, tmp_path: Path) ->
             assert wait_for(lambda: number_of(file.read_bytes) == errno.EHOSTUNREACH, BACK)
 
 
+def test_who_went_by_a_path_only_can_list_the_way_there(served: Served, tmp_path: Path) -> None:
+    """Catalogs, schemas and volumes were asked for by name and never listed."""
+    name = next(iter(SIZES))
+    with mounted(served, tmp_path / "m", *EXPIRED) as live:
+        content = (live.path / TOP / name).read_bytes()
+        assert wait_for(lambda: is_calm(live.cache), BACK)
+        live.kill()
+    with away(served), mounted(served, tmp_path / "m", *EXPIRED) as live:
+        listed = live.run("ls", ".", *(str(each) for each in (*reversed(TOP.parents[:-1]), TOP)))
+        assert listed.stderr.decode() == ""
+        assert {*TOP.parts, "long"} <= set(listed.stdout.decode().split())
+        assert (live.path / TOP / name).read_bytes() == content
+
+
 def test_always_sends_nothing(served: Served, folder: Path, tmp_path: Path) -> None:
     served.journal.clear()
     place = copy_of(folder, tmp_path / "m")

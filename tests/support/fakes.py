@@ -317,6 +317,9 @@ class FakeTree:
         entries = [self._entries[path.child(name), principal].entry for name in names if name > (after or "")]
         return [entry for entry in entries[:limit] if entry is not None]
 
+    def load_seen_entries(self, path: RemotePath, principal: str | None, limit: int) -> list[Entry]:
+        return self.load_listing_entries(path, principal, None, limit) or []
+
     def post_listing(
         self,
         path: RemotePath,
