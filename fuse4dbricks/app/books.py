@@ -41,8 +41,14 @@ def begin_books(
     """Say who uses the folder from now on, until ``stack`` closes, and keep the counts meanwhile."""
     if keeper is None or storage.index is None:
         return
-    counters = storage.index.counters
-    counters.post_mount(os.getpid(), str(mountpoint), clock.wall(), settings_of(config))
+    counters, started_at = storage.index.counters, clock.wall()
+
+    def enter() -> None:
+        counters.post_mount(os.getpid(), str(mountpoint), started_at, settings_of(config))
+
+    enter()
+    # An index that is begun anew while the mount runs knows nothing of it.
+    storage.index.tell_renewed(enter)
     stack.callback(counters.post_unmount)
     supervisor.run_forever("counters", keeper.run)
 

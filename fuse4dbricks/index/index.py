@@ -109,7 +109,7 @@ class Index:
         return self._writer.epoch
 
     def tell_renewed(self, call: Callable[[], object]) -> None:
-        """From now on ``call`` alone is called, in the loop, when the file was replaced while it was in use."""
+        """From now on ``call`` is called, too, in the loop, when the file was replaced while it was in use."""
         self._writer.tell_renewed(call)
 
     async def note_complete(self, epoch: int) -> None:

@@ -91,8 +91,9 @@ class Writer:
         return self._writing.is_complete
 
     def tell_renewed(self, call: Callable[[], object]) -> None:
-        """From now on ``call`` is called, in the loop, when the file was replaced."""
-        self._writing.on_renewed = call
+        """From now on ``call`` is called, too, in the loop, when the file was replaced."""
+        if call not in self._writing.listeners:
+            self._writing.listeners.append(call)
 
     def is_other_process(self) -> bool:
         """Whether this is a fork: SQLite must not be used across one, and the thread is not here."""

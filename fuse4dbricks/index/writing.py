@@ -46,10 +46,6 @@ REBUILD_SECONDS = 60.0
 Outcome = tuple[Op, Any, Exception | None]
 
 
-def _nobody() -> None:
-    """Nobody wants to know."""
-
-
 class Writing:
     """The thread's work.
 
@@ -64,7 +60,7 @@ class Writing:
         suspicion: set by the loop: the epoch in which a reader met damage, and what it said.
         wants_shares: set by the loop: to keep ``shares`` from now on.
         condemned: set by the loop: the epoch of a file that somebody wants replaced, sound or not.
-        on_renewed: called in the loop after the file was replaced.
+        listeners: called in the loop after the file was replaced.
     """
 
     def __init__(
@@ -80,7 +76,7 @@ class Writing:
         self.is_complete = False
         self.suspicion: tuple[int, str] | None = None
         self.condemned: int | None = None
-        self.on_renewed: Callable[[], object] = _nobody
+        self.listeners: list[Callable[[], object]] = []
         self._store = store
         self._queue = queue
         self._touches = touches
@@ -149,7 +145,8 @@ class Writing:
         self.is_healthy = True
         if self.epoch != self._store.generation:
             self.epoch = self._store.generation
-            self._in_loop(self.on_renewed)
+            for listener in self.listeners:
+                self._in_loop(listener)
 
     def _show_sums(self) -> None:
         session = self._store.session

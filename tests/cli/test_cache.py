@@ -184,6 +184,10 @@ def test_a_mount_goes_on_with_an_index_made_anew(live: LiveMount, served: Served
     served.journal.clear()
     assert read_all(live) == make(served)
     assert served.counts["fs.files.get"] == 0
+    db = outside(live.cache)
+    [(pid,)] = db.execute("SELECT pid FROM mount").fetchall()
+    db.close()
+    assert pid == live.process.pid, "cache-stats is to know who uses the folder"
     assert cache(live.cache, "evict", "--user", served.user)["chunks"] == CHUNKS
 
 

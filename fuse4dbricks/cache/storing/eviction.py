@@ -49,6 +49,10 @@ CLOCK_TOLERANCE = 300.0
 PATIENCE = 10.0
 BARREN = 5.0
 
+#: Seconds without want after which a full disk is said to have room again: on a disk that is just full the two lines
+#: took turns several times a second.
+CALM = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class EvictionScene:
@@ -86,6 +90,7 @@ class Eviction:
         self._barren_until = 0.0
         self._yield_at = 0.0
         self._is_tight = False
+        self._tight_at = 0.0
         self._age_seen: tuple[float, float] | None = None
 
     def ask(self) -> None:
@@ -196,14 +201,16 @@ class Eviction:
 
     def _note_tightness(self, room: Room) -> None:
         """Say once that the disk, not the limit, keeps the cache from storing; and when that is over."""
-        is_tight = room.spare < 0 or room.shortage > 0
-        if is_tight and not self._is_tight:
-            logger.warning(
-                "the cache folder's disk is full but for what is to stay free: new chunks are not stored"
-            )
-        elif self._is_tight and not is_tight:
+        now = self._scene.clock.monotonic()
+        if room.spare < 0 or room.shortage > 0:
+            if not self._is_tight:
+                logger.warning(
+                    "the cache folder's disk is full but for what is to stay free: new chunks are not stored"
+                )
+            self._is_tight, self._tight_at = True, now
+        elif self._is_tight and now - self._tight_at >= CALM:
             logger.info("the cache folder's disk has room again")
-        self._is_tight = is_tight
+            self._is_tight = False
 
     async def _expire(self) -> None:
         scene, max_age = self._scene, self._scene.limits.max_age_seconds
