@@ -33,7 +33,8 @@ class RamTier:
         self._unread: OrderedDict[Chunk, Forget] = OrderedDict()
         self._unread_bytes = 0
         self._readers = 0
-        self._turned = trio.Event()
+        self._opened = trio.Event()
+        self._turns = 0
         self.kept = 0
 
     def __contains__(self, chunk: object) -> bool:
@@ -71,40 +72,38 @@ class RamTier:
     def opened(self) -> None:
         """One more handle is open."""
         self._readers += 1
+        self._turns += 1
         if self._readers == 1:
-            self._turn()
+            self._opened.set()
 
     def closed(self) -> None:
         """One handle less; with none left only ``ram_bytes`` stay."""
         self._readers -= 1
-        if not self._readers:
-            self._turn()
+        self._turns += 1
         self.trim()
 
     async def idle_for(self, seconds: float) -> None:
-        """Return when no handle was open for so long; without a wake-up before."""
+        """Return when no handle was open for so long, or up to twice as long.
+
+        Nobody is woken by opening and closing: that would be a task switch for each of a thousand small files.
+        """
         while True:
-            if self._readers:
-                await self._turned.wait()
-            with trio.move_on_after(seconds) as nap:
-                await self._turned.wait()
-            if nap.cancelled_caught:
+            before = self._turns
+            await trio.sleep(seconds)
+            if not self._readers and self._turns == before:
                 return
 
     async def used(self) -> None:
         """Return when a handle is open."""
         while not self._readers:
-            await self._turned.wait()
+            self._opened = trio.Event()
+            await self._opened.wait()
 
     def clear(self) -> None:
         """Evict everything."""
         for chunk, forget in (*self._used.items(), *self._unread.items()):
             self.drop(chunk)
             forget(chunk)
-
-    def _turn(self) -> None:
-        self._turned.set()
-        self._turned = trio.Event()
 
     def trim(self) -> None:
         """Evict the least recently used until the rest fits; what is unread only beyond its own share."""
