@@ -60,6 +60,9 @@ class Reader:
         if self._closed or self._writer.is_other_process():
             self._miss("closed")
             return None
+        if not self._writer.gate.acquire(blocking=False):  # the file is being replaced
+            self._miss(Ailment.BUSY.value)
+            return None
         try:
             if self._db is None or self._epoch != self._writer.epoch:
                 self._reopen()
@@ -68,6 +71,8 @@ class Reader:
         except Exception as error:  # noqa: BLE001 - damage comes as any type (UnicodeDecodeError …); it is a miss
             self._note_mishap(error)
             return None
+        finally:
+            self._writer.gate.release()
 
     def row(self, query: Query, binds: Binds) -> Row | None:
         """The first row, or None."""

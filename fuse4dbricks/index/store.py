@@ -93,6 +93,11 @@ class Store:
             raise IndexUnavailable("the index is not open")
         return self._session
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to write to."""
+        return self._session is not None
+
     # --- opening ---------------------------------------------------------------------------------
 
     def open(self) -> None:

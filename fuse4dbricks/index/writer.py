@@ -61,6 +61,11 @@ class Writer:
         return self._writing.epoch
 
     @property
+    def gate(self) -> threading.Lock:
+        """Held by who reads, never waited for in the loop; the thread holds it while it replaces the file."""
+        return self._writing.gate
+
+    @property
     def opened(self) -> Opened:
         """The file, as last opened."""
         return self._writing.opened

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -61,6 +62,9 @@ class Writing:
         wants_shares: set by the loop: to keep ``shares`` from now on.
         condemned: set by the loop: the epoch of a file that somebody wants replaced, sound or not.
         listeners: called in the loop after the file was replaced.
+        gate: held while the file is replaced, until ``epoch`` says so, and while the loop reads: a reader that opens
+            the old file between two renames makes a ``-shm`` that the new file is given, too, and SQLite, whose
+            locks do not hold within one process, cuts it under the other's map (SIGBUS).
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Writing:
         self.suspicion: tuple[int, str] | None = None
         self.condemned: int | None = None
         self.listeners: list[Callable[[], object]] = []
+        self.gate = threading.Lock()
         self._store = store
         self._queue = queue
         self._touches = touches
@@ -239,12 +244,14 @@ class Writing:
         if self._retry_at is not None and self._clock.monotonic() < self._retry_at:
             return False
         try:
-            self._store.probe()
+            # Only without an open file does a probe open, or replace, one: else the loop goes on reading.
+            with contextlib.nullcontext() if self._store.is_open else self.gate:
+                self._store.probe()
+                self._resume()
         except Exception as error:  # noqa: BLE001 - still sick, or worse: in any case not now
             self._get_over(error)
             return self._retry_at is None
         log.info("the index can be written again")
-        self._resume()
         return True
 
     def _heed_suspicion(self) -> None:
@@ -263,12 +270,12 @@ class Writing:
             return
         self._rebuilt_at = now
         try:
-            self._store.rebuild(why)
+            with self.gate:
+                self._store.rebuild(why)
+                self._touches.take()  # of rows that are gone
+                self._resume()
         except Exception as error:  # noqa: BLE001 - the thread must go on and try again later
             self._pause(error)
-            return
-        self._touches.take()  # of rows that are gone
-        self._resume()
 
     # --- to the loop -----------------------------------------------------------------------------
 
