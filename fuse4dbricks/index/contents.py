@@ -1,7 +1,7 @@
 """What is cached below a path, and what is recorded of chunk files, for another process than the mount's.
 
-The difficulty: it may be a million chunks, and the mount writes meanwhile. So each question is one statement that is
-read row by row, on a read-only connection, and who asks waits for locks and not the mount.
+The difficulty: it may be a million chunks, and the mount writes meanwhile. So each question is one statement on a
+read-only connection, and who asks waits for locks and not the mount. The files of a million chunks take some 5 s.
 """
 
 from __future__ import annotations
