@@ -146,8 +146,15 @@ class TreeShelf:
         if entries is None:
             return False
         is_last = len(entries) < PAGE_ENTRIES
+        if is_last and not self._is_whole(listing, scope, len(entries)):
+            return False
         listing.add_page(entries, next_token=None if is_last else entries[-1].name)
         return True
+
+    def _is_whole(self, listing: Listing, scope: str | None, rest: int) -> bool:
+        """Whether no row was lost to damage: a gap would pass for a shorter folder."""
+        stored = self._tree.load_listing(listing.path, scope) if self._tree is not None else None
+        return stored is not None and stored.count == len(listing) + rest
 
     def has_listing(self, path: RemotePath, scope: str | None) -> bool:
         """Whether a listing of the folder is stored, fresh or not."""

@@ -298,6 +298,11 @@ class FakeTree:
         for write in waiting:
             write()
 
+    def lose(self, path: RemotePath) -> None:
+        """Damage takes a row, and the listing still counts it."""
+        for key in [key for key in self._entries if key[0] == path]:
+            del self._entries[key]
+
     def load_entry(self, path: RemotePath, principal: str | None) -> StoredEntry | None:
         return self._entries.get((path, principal))
 

@@ -485,6 +485,18 @@ async def test_an_index_that_is_busy_half_way_ends_no_listing() -> None:
         assert await names_of(bench, at("d")) == names, "the index lost nothing by it"
 
 
+async def test_a_stored_listing_that_lost_a_row_is_not_taken_for_a_shorter_one() -> None:
+    names = [f"f{number:05}" for number in range(PAGE_ENTRIES + 10)]
+    tree = FakeTree()
+    setting = Setting(workspace_of(*names), tree=tree)
+    async with bench_of(setting) as bench:
+        await names_of(bench, at("d"))
+    for lost in (names[3], names[-3]):
+        tree.lose(at("d", lost))
+        async with bench_of(setting) as bench:
+            assert sorted(await names_of(bench, at("d"))) == names, "what was read keeps its place"
+
+
 async def test_an_index_that_is_busy_at_once_is_a_miss() -> None:
     tree = FakeTree()
     setting = Setting(workspace_of("a"), tree=tree)
