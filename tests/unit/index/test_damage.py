@@ -171,6 +171,19 @@ async def test_a_search_that_ends_at_a_neighbours_row_is_a_miss(
     assert misses == 10
 
 
+async def test_a_name_that_became_bytes_is_a_miss(tmp_path: Path, sound: tuple[bytes, Answers]) -> None:
+    """One bit of its serial type makes a BLOB of a text, which compares with none."""
+    content, truth = sound
+    found = re.search(rb"\x0d\x25(?=.{8,12}file 033\.csv)", content, re.DOTALL)
+    assert found is not None
+    place = found.start() + 1
+    changed = content[:place] + b"\x24" + content[place + 1 :]
+    async with damaged(tmp_path / "bytes", changed) as index:
+        answers = Answers.of(index)
+        assert answers.wrong_against(truth) == []
+        assert answers.said != truth.said
+
+
 async def test_a_file_that_has_grown_beyond_reason_is_read_as_far_as_it_is_ours(
     tmp_path: Path, sound: tuple[bytes, Answers]
 ) -> None:
