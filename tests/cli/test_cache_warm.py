@@ -54,6 +54,10 @@ def asked(folder: Path, *arguments: str | Path, code: int = 0) -> dict[str, Any]
     return document
 
 
+def is_whole(file: dict[str, Any]) -> bool:
+    return bool(file["cached_bytes"] == file["size"])
+
+
 def test_all_of_a_folder_is_fetched_once_and_read_without_the_workspace(
     live: LiveMount, served: Served
 ) -> None:
@@ -103,7 +107,7 @@ def test_what_is_interrupted_goes_on(live: LiveMount, served: Served) -> None:
     stuck = served.faults.add(Hang(), kind=RANGE, path="*c.bin")
     with interrupted(live.cache):
         assert wait_for(lambda: stuck.fired > 0)
-        assert wait_for(lambda: len(asked(live.cache, "ls")["files"]) == 2)
+        assert wait_for(lambda: [is_whole(each) for each in asked(live.cache, "ls")["files"]] == [True, True])
     assert wait_for(lambda: served.journal.get_in_flight()[RANGE] == 0)
     stuck.remove()
     again = asked(live.cache, "warm", VOLUME)
@@ -161,6 +165,8 @@ def test_who_has_no_token_is_told_so(served: Served, tmp_path: Path) -> None:
         assert "nobody is signed in" in run(running.cache, "warm", VOLUME, code=5).stderr
 
 
+# The served workspace may have a connection half accepted when it goes down, which its loop then warns of.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_outage_is_told_as_one(live: LiveMount, served: Served) -> None:
     served.go_down()
     assert "cannot be reached" in run(live.cache, "warm", VOLUME, code=7).stderr
@@ -192,7 +198,7 @@ def test_alone_too_what_is_interrupted_goes_on(signed_in: Served, tmp_path: Path
     cache = tmp_path / "cache"
     with interrupted(cache, "--workspace", signed_in.url):
         assert wait_for(lambda: stuck.fired > 0)
-        assert wait_for(lambda: len(asked(cache, "ls")["files"]) == 2)
+        assert wait_for(lambda: [is_whole(each) for each in asked(cache, "ls")["files"]] == [True, True])
     stuck.remove()
     assert asked(cache, "check")["clean"]
     again = asked(cache, "warm", VOLUME, "--workspace", signed_in.url)

@@ -88,7 +88,8 @@ def test_a_signal_during_a_slow_download(workspace: Served, tmp_path: Path, numb
     # Half-written chunks are no obstacle, nor are they served.
     with mounted(workspace, tmp_path) as live:
         assert path.read_bytes() == expected
-        assert not list(live.cache.glob("**/*.tmp"))
+        # Those of this reader are on their way.
+        assert wait_for(lambda: not list(live.cache.glob("**/*.tmp")))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
