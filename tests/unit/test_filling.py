@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 import sys
 from typing import Any
 
@@ -44,6 +45,14 @@ def test_a_pipe_gets_lines_without_a_control_character(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == ""
 
 
+def read_terminal(file: int, *, until: str) -> str:
+    """What was drawn up to a word: the kernel hands a terminal's output over in pieces, each when it gets to it."""
+    drawn = b""
+    while until.encode() not in drawn and select.select([file], [], [], 30)[0]:
+        drawn += os.read(file, 65536)
+    return drawn.decode(errors="replace")
+
+
 def test_a_terminal_gets_a_bar_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
     try:
@@ -53,7 +62,7 @@ def test_a_terminal_gets_a_bar_for_each_phase(monkeypatch: pytest.MonkeyPatch) -
             with shown(is_quiet=False) as tell:
                 for state in STATES:
                     tell(state)
-            drawn = os.read(ours, 65536).decode()
+            drawn = read_terminal(ours, until="checking")
     finally:
         os.close(ours)
     assert "to fetch: 3.0 KiB" in " ".join(drawn.split())
