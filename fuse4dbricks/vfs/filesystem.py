@@ -341,18 +341,15 @@ class Filesystem:
         return found
 
     def write(self, number: int, offset: int, content: bytes) -> int:
-        """Write to a control file; returns the bytes taken."""
+        """Write to a control file, where it is checked and counts at once; returns the bytes taken."""
         handle = self.handles.get(number)
         if isinstance(handle, AskingHandle):
             return handle.write(offset, content)
-        return self.handles.expect(number, WritingHandle).write(offset, content)
-
-    def flush(self, number: int) -> None:
-        """A descriptor of the handle is closed: what was written to a control file is checked and counts."""
-        handle = self.handles.get(number)
-        if isinstance(handle, WritingHandle):
-            handle.flush()
+        handle = self.handles.expect(number, WritingHandle)
+        taken = handle.write(offset, content)
+        if handle.ends_line:  # of half a token nobody is told before somebody asks
             self.recalls.look_now()
+        return taken
 
     def release(self, number: int) -> None:
         """The last descriptor of the handle is closed."""
@@ -362,6 +359,9 @@ class Filesystem:
             handle.node.holds -= 1
             self.inodes.settle(handle.node)
             handle.reader.close()
+        elif isinstance(handle, WritingHandle):
+            self.recalls.look_now()
+            handle.end()
 
     # --- who and how -----------------------------------------------------------------------------
 

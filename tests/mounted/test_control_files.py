@@ -156,6 +156,26 @@ def test_an_open_that_writes_nothing_changes_nothing(served: Served, locked: Liv
     assert names(locked.path) == OPEN
 
 
+@pytest.mark.parametrize("text", ["two words\n", "two words", "caf\u00e9\n"])
+def test_the_shell_says_that_it_was_refused(locked: LiveMount, text: str) -> None:
+    """Shells look at what ``write`` says, and at nothing that ``close`` does."""
+    for command in (f'printf %s "$T" > {TOKEN_FILE}', f'printf %s "$T" | cat > {TOKEN_FILE}'):
+        done = _shell(locked, command, text)
+        assert done.returncode
+        assert b"Invalid argument" in done.stderr
+    assert _shell(locked, "echo rm > .auth/login", "").returncode
+
+
+def test_a_token_counts_before_the_file_is_closed(served: Served, locked: LiveMount) -> None:
+    with (locked.path / TOKEN_FILE).open("wb", buffering=0) as stream:
+        for start in range(0, len(served.token), 7):
+            stream.write(served.token[start : start + 7].encode())
+        assert names(locked.path) == OPEN
+        with pytest.raises(OSError, match="Invalid argument"):
+            stream.write(b" and more")
+        assert names(locked.path) == LOCKED
+
+
 def test_two_writers_do_not_mix(served: Served, locked: LiveMount) -> None:
     first = os.open(locked.path / TOKEN_FILE, os.O_WRONLY)
     second = os.open(locked.path / TOKEN_FILE, os.O_WRONLY)

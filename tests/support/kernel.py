@@ -40,7 +40,6 @@ class Kernel:
         try:
             return bytes(await self.filesystem.read(opened.number, 0, 1 << 20))
         finally:
-            self.filesystem.flush(opened.number)
             self.filesystem.release(opened.number)
 
     async def list_folder(self, path: RemotePath) -> list[str]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fuse4dbricks.auth.written import WrittenTokens
 from fuse4dbricks.errors import AccessDenied, InvalidWrite, ReadOnly
 from fuse4dbricks.tokens import MAX_TOKEN_BYTES, Token
+from fuse4dbricks.vfs.control.drafts import TokenDraft
 from fuse4dbricks.vfs.control.tree import (
     AUTH_INO,
     LOGIN_INO,
@@ -46,13 +47,7 @@ def handle(written: WrittenTokens) -> WritingHandle:
 
 
 def handle_of(written: WrittenTokens) -> WritingHandle:
-    def commit(text: str) -> None:
-        if text:
-            written.set(ADA, Token(text))
-        else:
-            written.forget(ADA)
-
-    return WritingHandle(commit)
+    return WritingHandle(TokenDraft(written, ADA))
 
 
 def write_all(handle: WritingHandle, text: bytes, *cuts: int) -> None:
@@ -66,58 +61,105 @@ def test_pieces_make_one_token(cuts: list[int]) -> None:
     tokens = WrittenTokens()
     handle = handle_of(tokens)
     write_all(handle, b"dapi-0123456\n", *cuts)
-    handle.flush()
+    assert tokens.get_token(ADA) == Token("dapi-0123456")
+    handle.end()
     assert tokens.get_token(ADA) == Token("dapi-0123456")
     assert tokens.get_token(BOB) is None
 
 
-def test_a_flush_before_anything_is_written_changes_nothing(
-    handle: WritingHandle, written: WrittenTokens
-) -> None:
-    handle.flush()
+def test_an_open_without_a_write_changes_nothing(handle: WritingHandle, written: WrittenTokens) -> None:
+    handle.end()
     assert written.get_token(ADA) == OLD
-    handle.write(0, b"new")
-    handle.flush()
-    handle.flush()
+
+
+@pytest.mark.parametrize("text", [b"new", b"new\n", b"new\r\n", b"  new \n\n"])
+def test_a_token_counts_when_it_is_written(
+    handle: WritingHandle, written: WrittenTokens, text: bytes
+) -> None:
+    """Nothing is told of a close that could report an error, and ``release`` may come after the next command."""
+    handle.write(0, text)
     assert written.get_token(ADA) == Token("new")
+    assert handle.ends_line == text.endswith(b"\n")
 
 
-def test_every_close_after_a_write_commits_the_whole(handle: WritingHandle, written: WrittenTokens) -> None:
-    handle.write(0, b"dapi-")
-    handle.flush()
-    handle.write(5, b"0123")
-    handle.flush()
+def test_every_piece_counts_with_those_before(handle: WritingHandle, written: WrittenTokens) -> None:
+    handle.write(0, b"  ")
+    assert written.get_token(ADA) == OLD
+    handle.write(2, b"dapi-")
+    handle.write(7, b"0123")
     assert written.get_token(ADA) == Token("dapi-0123")
 
 
 def test_an_append_begins_where_the_kernel_says(handle: WritingHandle, written: WrittenTokens) -> None:
     handle.write(40, b"dapi")
     handle.write(44, b"-1\n")
-    handle.flush()
     assert written.get_token(ADA) == Token("dapi-1")
 
 
-@pytest.mark.parametrize("text", [b"\n", b"  \n", b""])
+@pytest.mark.parametrize("text", [b"\n", b"  \n", b"\r\n"])
 def test_an_empty_line_forgets(handle: WritingHandle, written: WrittenTokens, text: bytes) -> None:
     handle.write(0, text)
-    handle.flush()
+    assert written.get_token(ADA) is None
+
+
+def test_space_without_a_line_forgets_at_the_end(handle: WritingHandle, written: WrittenTokens) -> None:
+    handle.write(0, b"  ")
+    handle.end()
     assert written.get_token(ADA) is None
 
 
 @pytest.mark.parametrize("text", [b"two words\n", b"d\xc3\xa9\n", b"\xff", b"a\0b", b"one\ntwo\n", b"a\rb"])
-def test_what_is_no_token_is_refused_at_close_and_the_old_one_stays(
-    handle: WritingHandle, written: WrittenTokens, text: bytes
+@pytest.mark.parametrize("is_in_pieces", [False, True])
+@pytest.mark.parametrize("before", [OLD, None])
+def test_what_is_no_token_is_refused_by_the_write_and_the_old_one_stays(
+    written: WrittenTokens, text: bytes, is_in_pieces: bool, before: Token | None
 ) -> None:
-    handle.write(0, text)
+    if before is None:
+        written.forget(ADA)
+    handle = handle_of(written)
     with pytest.raises(InvalidWrite) as info:
-        handle.flush()
-    assert written.get_token(ADA) == OLD
+        write_all(handle, text, *(range(1, len(text)) if is_in_pieces else ()))
+    assert written.get_token(ADA) == before
     assert text.strip().decode("latin-1") not in str(info.value)
+    with pytest.raises(InvalidWrite):
+        handle.write(0, b"good\n")
+    handle.end()
+    assert written.get_token(ADA) == before
+
+
+def test_what_another_wrote_meanwhile_is_not_taken_back(
+    handle: WritingHandle, written: WrittenTokens
+) -> None:
+    handle.write(0, b"mine")
+    handle_of(written).write(0, b"another\n")
+    with pytest.raises(InvalidWrite):
+        handle.write(4, b" and more")
+    assert written.get_token(ADA) == Token("another")
+
+
+def test_what_another_wrote_between_pieces_is_what_comes_back(
+    handle: WritingHandle, written: WrittenTokens
+) -> None:
+    handle.write(0, b"mi")
+    handle_of(written).write(0, b"another\n")
+    handle.write(2, b"ne")
+    assert written.get_token(ADA) == Token("mine")
+    with pytest.raises(InvalidWrite):
+        handle.write(4, b" and more")
+    assert written.get_token(ADA) == Token("another")
+
+
+def test_a_user_without_room_is_told_so_by_the_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fuse4dbricks.auth.written.MAX_HOLDERS", 1)
+    written = WrittenTokens()
+    written.set(BOB, OLD)
+    with pytest.raises(InvalidWrite, match="no room"):
+        handle_of(written).write(0, b"dapi")
+    assert written.get_token(ADA) is None
 
 
 def test_the_longest_token_with_its_line_end(handle: WritingHandle, written: WrittenTokens) -> None:
     handle.write(0, b"a" * MAX_TOKEN_BYTES + b"\r\n")
-    handle.flush()
     assert written.get_token(ADA) == Token("a" * MAX_TOKEN_BYTES)
 
 
@@ -129,8 +171,7 @@ def test_too_much_is_refused_at_once_and_spoils_the_rest(
         handle.write(4, b"a" * (MAX_TOKEN_BYTES + 3))
     with pytest.raises(InvalidWrite):
         handle.write(4, b"more")
-    with pytest.raises(InvalidWrite):
-        handle.flush()
+    handle.end()
     assert written.get_token(ADA) == OLD
 
 
@@ -141,8 +182,6 @@ def test_a_gap_or_a_step_back_before_the_beginning_spoils_it(
     handle.write(4, b"dapi")
     with pytest.raises(InvalidWrite):
         handle.write(second, b"x")
-    with pytest.raises(InvalidWrite):
-        handle.flush()
     assert written.get_token(ADA) == OLD
 
 
@@ -220,9 +259,8 @@ async def test_a_text_cannot_be_written(tree: ControlTree, ino: int, flags: int)
 async def test_only_known_words_go_into_the_login_file(tree: ControlTree) -> None:
     opened = await tree.open(ADA, LOGIN_INO, os.O_WRONLY)
     assert isinstance(opened, WritingHandle)
-    opened.write(0, b"rm -rf /\n")
     with pytest.raises(InvalidWrite, match="login, cancel, logout"):
-        opened.flush()
+        opened.write(0, b"rm -rf /\n")
 
 
 async def test_access(tree: ControlTree) -> None:

@@ -7,7 +7,7 @@ import inspect
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pyfuse3
 import pytest
@@ -18,6 +18,7 @@ from fuse4dbricks import errors
 from fuse4dbricks.fuse.guard import guarded, silenced
 from fuse4dbricks.fuse.operations import Operations
 from fuse4dbricks.telemetry.metrics import Metrics
+from fuse4dbricks.vfs.filesystem import Filesystem
 from tests.support.requests import HANDLERS
 
 
@@ -207,4 +208,12 @@ async def test_what_is_left_out_answers_enosys(handler: str) -> None:
     arguments = [1] * len(inspect.signature(function).parameters)
     with pytest.raises(pyfuse3.FUSEError) as info:
         await function(*arguments)
+    assert info.value.errno == errno.ENOSYS
+
+
+async def test_closes_are_not_told_of() -> None:
+    """One request less for each open file, as long as nothing waits for its close to take effect."""
+    operations = Operations(cast(Filesystem, object()), Metrics())
+    with pytest.raises(pyfuse3.FUSEError) as info:
+        await operations.flush(pyfuse3.FileHandleT(1))
     assert info.value.errno == errno.ENOSYS

@@ -8,6 +8,7 @@ user whose identity it is, and others are refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import trio
 
@@ -24,7 +25,8 @@ from fuse4dbricks.errors import (
     NoToken,
     RemoteError,
 )
-from fuse4dbricks.tokens import Token, Viewer
+from fuse4dbricks.tokens import Viewer
+from fuse4dbricks.vfs.control.drafts import TokenDraft, WordDraft
 from fuse4dbricks.vfs.control.status import Status, login_text
 
 #: Seconds for finding out who somebody is; the status then says that it is not known.
@@ -66,21 +68,26 @@ class Desk:
         if identity != uid:
             raise AccessDenied(f"this mount reads as uid {identity} for everybody; only he can change that")
 
-    def take_token(self, uid: int, token: Token | None) -> None:
-        """Use this token for ``uid``, or with None forget the one that he wrote."""
-        self.check_may_change(uid)
-        if token is None:
-            self._written.forget(uid)
-        else:
-            self._written.set(uid, token)
+    def draft_token(self, uid: int) -> TokenDraft:
+        """Where he writes the token to use for him from then on; an empty text forgets it.
 
-    def take_word(self, uid: int, word: str) -> None:
+        Raises:
+            AccessDenied: everybody reads as somebody else.
+        """
+        self.check_may_change(uid)
+        return TokenDraft(self._written, uid)
+
+    def draft_word(self, uid: int) -> WordDraft:
+        """Where he writes what is to be done about his login; raises as :meth:`draft_token` does."""
+        self.check_may_change(uid)
+        return WordDraft(partial(self._take_word, uid))
+
+    def _take_word(self, uid: int, word: str) -> None:
         """Do what was written into ``.auth/login``.
 
         Raises:
             InvalidWrite: it is none of the words.
         """
-        self.check_may_change(uid)
         if word not in self._words:
             raise InvalidWrite(f"write one of: {', '.join(self._words)}")
         self._words[word](uid)

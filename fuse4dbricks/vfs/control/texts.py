@@ -27,8 +27,8 @@ personal_access_token   Write a Databricks token into it to use this mount as yo
 
                         It serves your local user only, lives in memory, cannot be read back, and is gone when the
                         mount ends. An empty line makes the mount forget it. A token that is malformed is refused as
-                        a whole when the file is closed. While you have a valid token the file is not listed; it is
-                        there all the same.
+                        a whole when it is written. While you have a valid token the file is not listed; it is there
+                        all the same.
 
 login.sh                Run it to sign in through Microsoft Entra: it shows a page to open and a code to enter
                         there, waits, and says how it ended. `fuse4dbricks auth login MOUNTPOINT` does the same.

@@ -12,7 +12,6 @@ import stat
 from dataclasses import dataclass
 
 from fuse4dbricks.errors import AccessDenied, ReadOnly
-from fuse4dbricks.tokens import Token
 from fuse4dbricks.vfs.attributes import Attributes, Look
 from fuse4dbricks.vfs.control.asking import AskingHandle, Questions
 from fuse4dbricks.vfs.control.desk import Desk
@@ -133,15 +132,11 @@ class ControlTree:
         if ino == TOKEN_INO:
             if wanted != os.O_WRONLY:
                 raise AccessDenied("a token can be written, not read")
-            self._desk.check_may_change(uid)
-            return WritingHandle(lambda text: self._desk.take_token(uid, Token(text) if text else None))
+            return WritingHandle(self._desk.draft_token(uid))
         if wanted == os.O_RDONLY:
             return await self._text(uid, ino)
         if ino == LOGIN_INO:
-            self._desk.check_may_change(uid)
-            return WritingHandle(
-                lambda word: self._desk.take_word(uid, word), answer=self._desk.get_login_text(uid)
-            )
+            return WritingHandle(self._desk.draft_word(uid), answer=self._desk.get_login_text(uid))
         raise ReadOnly(f"{_NAMES[ino]} is read-only")
 
     async def _text(self, uid: int, ino: int) -> ControlText:
