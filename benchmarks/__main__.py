@@ -70,10 +70,11 @@ def main() -> None:
         for number, name in enumerate(chosen, 1):
             print(f"--- {number} of {len(chosen)}: {name}", flush=True)
             QUESTIONS[name](scene)
-    if asked.json:
-        write(asked.json, scene.figures)
-    if asked.html:
-        write_html(asked.html, scene.figures)
+            # After each: a run takes an hour, and one that is ended keeps what it has.
+            if asked.json:
+                write(asked.json, scene.figures)
+            if asked.html:
+                write_html(asked.html, scene.figures)
 
 
 if __name__ == "__main__":
