@@ -21,9 +21,8 @@ import apsw
 
 from fuse4dbricks.errors import CacheFolderError, ConfigError
 from fuse4dbricks.index.ailments import Ailment, diagnose
-from fuse4dbricks.index.checks import BUSY_MS
-from fuse4dbricks.index.connection import open_reader
 from fuse4dbricks.index.migrations import APPLICATION_ID, refuse_newer
+from fuse4dbricks.index.outside import open_outside
 from fuse4dbricks.index.pinning import PINS_SINCE
 
 #: Bytes of one value or statement, and of all memory that SQLite may take.
@@ -245,7 +244,7 @@ def ask(file: Path, question: str, *, seconds: float, rows: int) -> Found:
         raise QuestionRefused("one SELECT is expected; without a question the views are listed")
     apsw.hard_heap_limit(HEAP_BYTES)
     try:
-        db = open_reader(file.parent.resolve() / file.name, busy_ms=BUSY_MS)
+        db = open_outside(file)
     except apsw.Error as error:
         raise CacheFolderError(f"the index {file} cannot be opened: {error}") from error
     try:

@@ -18,9 +18,10 @@ import apsw
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import IndexUnavailable
 from fuse4dbricks.index.chunk_writes import File
-from fuse4dbricks.index.connection import Row, open_reader
+from fuse4dbricks.index.connection import Row
 from fuse4dbricks.index.grants import grant_rowsum, sign_in_rowsum
 from fuse4dbricks.index.migrations import refuse_newer
+from fuse4dbricks.index.outside import open_outside
 from fuse4dbricks.index.pinning import PIN_COLUMNS, PINS_SINCE, pin_from_row
 from fuse4dbricks.index.rowsum import version_key
 from fuse4dbricks.index.tree_rows import (
@@ -39,8 +40,6 @@ Look = Callable[[apsw.Connection], Iterator[str]]
 
 #: Findings reported; a file that is damaged everywhere needs no longer list.
 MAX_FINDINGS = 200
-#: Milliseconds to wait for a lock; nobody waits in a loop here.
-BUSY_MS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def check(file: Path, chunk_files: Iterable[bytes] | None = None) -> CheckReport
         CacheFolderError: a newer program wrote it.
     """
     try:
-        db = open_reader(file.parent.resolve() / file.name, busy_ms=BUSY_MS)
+        db = open_outside(file)
     except apsw.Error as error:
         raise IndexUnavailable(f"the index {file} cannot be opened: {error}") from error
     try:

@@ -13,10 +13,8 @@ from pathlib import Path
 
 import apsw
 
-from fuse4dbricks.errors import CacheFolderError
-from fuse4dbricks.index.checks import BUSY_MS
-from fuse4dbricks.index.connection import Row, open_reader
-from fuse4dbricks.index.migrations import refuse_newer
+from fuse4dbricks.index.connection import Row
+from fuse4dbricks.index.outside import reading_from_outside
 from fuse4dbricks.index.pinning import ALL_PINS, PINS_SINCE, sound_pins
 from fuse4dbricks.index.records import Pin
 from fuse4dbricks.index.rowsum import to_unsigned
@@ -98,16 +96,5 @@ def contents_of(file: Path) -> Iterator[Contents]:
     Raises:
         CacheFolderError: there is none, it is damaged, another program's or a newer one's.
     """
-    try:
-        db = open_reader(file.parent.resolve() / file.name, busy_ms=BUSY_MS)
-        try:
-            refuse_newer(db, file)
-            yield Contents(db)
-        finally:
-            db.close(force=True)
-    except apsw.CantOpenError as error:
-        raise CacheFolderError(f"the cache folder {file.parent} has no index that can be opened") from error
-    except (apsw.Error, UnicodeDecodeError) as error:
-        raise CacheFolderError(
-            f"the index {file} cannot be read ({error}); `fuse4dbricks cache rebuild` makes a new one"
-        ) from error
+    with reading_from_outside(file) as db:
+        yield Contents(db)

@@ -16,10 +16,8 @@ from typing import Any
 import apsw
 
 from fuse4dbricks.entry import Kind, Version
-from fuse4dbricks.errors import CacheFolderError
-from fuse4dbricks.index.checks import BUSY_MS
-from fuse4dbricks.index.connection import Row, open_reader
-from fuse4dbricks.index.migrations import refuse_newer
+from fuse4dbricks.index.connection import Row
+from fuse4dbricks.index.outside import reading_from_outside
 from fuse4dbricks.index.rowsum import version_key
 from fuse4dbricks.index.tree_rows import ENTRY_COLUMNS, SHARED, Place, entry_rowsum, index_path, parse_entry
 from fuse4dbricks.paths import RemotePath
@@ -113,16 +111,5 @@ def offline_index(file: Path) -> Iterator[OfflineIndex]:
     Raises:
         CacheFolderError: there is none, it is damaged, another program's or a newer one's.
     """
-    try:
-        db = open_reader(file.parent.resolve() / file.name, busy_ms=BUSY_MS)
-        try:
-            refuse_newer(db, file)
-            yield OfflineIndex(db)
-        finally:
-            db.close(force=True)
-    except apsw.CantOpenError as error:
-        raise CacheFolderError(f"the cache folder {file.parent} has no index that can be opened") from error
-    except (apsw.Error, UnicodeDecodeError, ValueError) as error:
-        raise CacheFolderError(
-            f"the index {file} cannot be read ({error}); `fuse4dbricks cache rebuild` makes a new one"
-        ) from error
+    with reading_from_outside(file) as db:
+        yield OfflineIndex(db)
