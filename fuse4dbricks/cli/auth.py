@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from fuse4dbricks.cli.cache_options import json_option
 from fuse4dbricks.errors import MountError, UserError
 
 #: Seconds between two looks at a login under way.
@@ -38,7 +39,7 @@ _mountpoint = click.argument("mountpoint", type=click.Path(path_type=Path))
 
 @auth.command()
 @_mountpoint
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@json_option("Print the same as JSON.")
 def status(mountpoint: Path, as_json: bool) -> None:
     """Say which sources of a token were looked at, which answered, who you are, and until when."""
     with _explained(mountpoint):

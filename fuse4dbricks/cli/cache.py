@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fuse4dbricks.cli.cache_options import cache_options
 from fuse4dbricks.cli.measures import age, size
 from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
 from fuse4dbricks.cli.progress import progress_bar
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from fuse4dbricks.app.upkeep.errands import Freed
     from fuse4dbricks.app.upkeep.inspection import Inspection
     from fuse4dbricks.index.contents import CachedFile
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Of the JSON that these commands print; grows when a field changes its meaning or goes.
 SCHEMA = 1
@@ -58,16 +56,6 @@ def cache() -> None:
     """Check, list, shrink and rebuild the disk cache, while a workspace is mounted or while none is."""
 
 
-def _common(command: Command) -> Command:
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
-    return click.option(
-        "--disk-cache-dir",
-        type=click.Path(path_type=Path),
-        envvar="FUSE4DBRICKS_DISK_CACHE_DIR",
-        help="Folder of the disk cache (default: the one that a mount uses by default).",
-    )(command)
-
-
 def _print(as_json: bool, document: dict[str, Any], lines: list[str]) -> None:
     click.echo(json.dumps({"schema": SCHEMA, **document}) if as_json else "\n".join(map(printable, lines)))
 
@@ -77,7 +65,7 @@ def _print(as_json: bool, document: dict[str, Any], lines: list[str]) -> None:
 
 @cache.command()
 @click.option("--fix", is_flag=True, help="Put right what is wrong.")
-@_common
+@cache_options
 def check(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
     """Hold the index and the chunk files against each other, and the index against its own checksums and totals.
 
@@ -128,7 +116,7 @@ def _told(found: Inspection) -> list[str]:
 
 @cache.command()
 @click.option("--fix", is_flag=True, help="Remove the chunks that are not what was written.")
-@_common
+@cache_options
 def verify(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
     """Read every chunk file and compare it with its checksum and with the index.
 
@@ -154,7 +142,7 @@ def verify(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
 
 
 @cache.command()
-@_common
+@cache_options
 def rebuild(disk_cache_dir: Path | None, as_json: bool) -> None:
     """Set the index aside and make a new one from the chunk files, which say what they are.
 
@@ -181,7 +169,7 @@ def rebuild(disk_cache_dir: Path | None, as_json: bool) -> None:
 @click.option("--older-than", metavar="AGE", help="Only what was not read for so long: 7d, 12h, 30m.")
 @click.option("--user", help="Only what this Databricks user's reads have brought in (name or id).")
 @click.option("--to-size", metavar="SIZE", help="The least recently read, until the rest takes this: 2G.")
-@_common
+@cache_options
 def evict(
     path: str | None,
     older_than: str | None,
@@ -216,7 +204,7 @@ def evict(
 
 
 @cache.command()
-@_common
+@cache_options
 def clear(disk_cache_dir: Path | None, as_json: bool) -> None:
     """Remove all chunks but those that open files are reading.
 
@@ -242,7 +230,7 @@ def _evict(disk_cache_dir: Path | None, as_json: bool, order: str, arguments: di
 
 @cache.command()
 @click.argument("path", required=False)
-@_common
+@cache_options
 def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     """List the files below PATH that are cached: size, how much of it is here, last read, path."""
     _, files = _load_files(disk_cache_dir, path)
@@ -256,7 +244,7 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
 
 @cache.command()
 @click.argument("path", required=False)
-@_common
+@cache_options
 def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     """Say how much disk space the cached chunks below PATH take: each entry of the folder, and in all."""
     top, files = _load_files(disk_cache_dir, path)

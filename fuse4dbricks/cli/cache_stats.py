@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fuse4dbricks.cli.cache_options import folder_option, json_option
 from fuse4dbricks.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,12 +31,7 @@ WATCH_SECONDS = 2
 
 
 @click.command("cache-stats", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--disk-cache-dir",
-    type=click.Path(path_type=Path),
-    envvar="FUSE4DBRICKS_DISK_CACHE_DIR",
-    help="Folder of the disk cache (default: the one that a mount uses by default).",
-)
+@folder_option
 @click.option("--by", type=click.Choice(DIMENSIONS), help="Show what takes the room, by this.")
 @click.option(
     "--top",
@@ -44,7 +40,7 @@ WATCH_SECONDS = 2
     show_default=True,
     help="Rows of volumes, files and the like.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; the README describes its fields.")
+@json_option("Print JSON; the README describes its fields.")
 @click.option("--prometheus", is_flag=True, help="Print Prometheus' text format.")
 @click.option(
     "--html",

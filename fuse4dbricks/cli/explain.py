@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from fuse4dbricks.cli.cache_options import json_option
 from fuse4dbricks.cli.whereabouts import Asked, find_asked
 from fuse4dbricks.errors import MountError
 
@@ -34,7 +35,7 @@ EXIT_CODES = {
 @click.option(
     "--mountpoint", type=click.Path(path_type=Path), help="The mount to ask (default: that which PATH is in)."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@json_option("Print the answer as JSON.")
 @click.pass_context
 def explain(context: click.Context, path: str, mountpoint: Path | None, as_json: bool) -> None:
     """Say why you may or may not read PATH, what of it is cached, and what it would cost to read it.

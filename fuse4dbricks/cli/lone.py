@@ -7,18 +7,16 @@ what a mount would ask the network for is said by the same flags.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from fuse4dbricks.cli.cache_options import Command, cache_options
 from fuse4dbricks.cli.options import some_mount_options
 from fuse4dbricks.config import MountConfig
 from fuse4dbricks.errors import ConfigError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Options of a mount that matter without one.
 TAKEN = (
@@ -46,13 +44,7 @@ def alone_options(command: Command) -> Command:
         metavar="URL",
         help="The workspace, when nobody is mounted.",
     )(command)
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
-    return click.option(
-        "--disk-cache-dir",
-        type=click.Path(path_type=Path),
-        envvar="FUSE4DBRICKS_DISK_CACHE_DIR",
-        help="Folder of the disk cache (default: the one that a mount uses by default).",
-    )(command)
+    return cache_options(command)
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

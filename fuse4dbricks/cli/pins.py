@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from fuse4dbricks.cli.cache_options import cache_options
 from fuse4dbricks.cli.lone import alone_options, given
 from fuse4dbricks.cli.measures import age
 from fuse4dbricks.cli.options import ENVIRONMENT
@@ -58,19 +59,9 @@ def pin(path: str, ttl: str | None, disk_cache_dir: Path | None, as_json: bool, 
     click.echo(json.dumps({"schema": SCHEMA, **state}) if as_json else "\n".join(map(printable, lines)))
 
 
-def _folder_options(command: Any) -> Any:
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
-    return click.option(
-        "--disk-cache-dir",
-        type=click.Path(path_type=Path),
-        envvar="FUSE4DBRICKS_DISK_CACHE_DIR",
-        help="Folder of the disk cache (default: the one that a mount uses by default).",
-    )(command)
-
-
 @click.command()
 @click.argument("path")
-@_folder_options
+@cache_options
 def unpin(path: str, disk_cache_dir: Path | None, as_json: bool) -> None:
     """End the pin on PATH; what is cached stays until it is evicted like anything else. Exit code 6: there was none."""
     from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
@@ -87,7 +78,7 @@ def unpin(path: str, disk_cache_dir: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@_folder_options
+@cache_options
 def pins(disk_cache_dir: Path | None, as_json: bool) -> None:
     """List the pins: until when, how fresh, and what is missing."""
     from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it

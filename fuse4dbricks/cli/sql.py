@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from fuse4dbricks.cli.cache_options import folder_option, json_option
 from fuse4dbricks.cli.places import folder_of
 from fuse4dbricks.cli.warm import SCHEMA
 from fuse4dbricks.units import printable
@@ -21,7 +22,7 @@ from fuse4dbricks.units import printable
 
 @click.command()
 @click.argument("question", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: columns, rows, cut.")
+@json_option("Print one JSON object: columns, rows, cut.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000_000), default=1000, show_default=True, help="Rows at most."
@@ -29,12 +30,7 @@ from fuse4dbricks.units import printable
 @click.option(
     "--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds at most."
 )
-@click.option(
-    "--disk-cache-dir",
-    type=click.Path(path_type=Path),
-    envvar="FUSE4DBRICKS_DISK_CACHE_DIR",
-    help="Folder of the disk cache (default: the one that a mount uses by default).",
-)
+@folder_option
 def sql(
     question: str | None, as_json: bool, as_csv: bool, limit: int, timeout: float, disk_cache_dir: Path | None
 ) -> None:
