@@ -22,6 +22,7 @@ from fuse4dbricks.chunks.found import read_found
 from fuse4dbricks.errors import CacheError, ChunkUnusable, ConfigError
 from fuse4dbricks.index.offline import OfflineFile, OfflineIndex, offline_index
 from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.visibility import EVERYTHING, Visibility
 
 KIND = "fuse4dbricks offline manifest"
 #: Of the manifest; grows when a field changes its meaning or goes.
@@ -31,6 +32,21 @@ SCHEMA = 1
 MAX_MANIFEST_BYTES = 1 << 30
 
 OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which files somebody asks for.
+
+    Attributes:
+        under: a file, or a folder with all below it.
+        host: of the workspace; None: any.
+        visibility: of these, what is told; a mount hides some.
+    """
+
+    under: RemotePath
+    host: str | None = None
+    visibility: Visibility = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +78,23 @@ def opened(path: Path) -> Iterator[tuple[CacheFolder, OfflineIndex | None]]:
             yield folder, index
 
 
-def list_files(path: Path, under: RemotePath, host: str | None) -> list[OfflineFile]:
-    """What could be read of a file, or below a folder, in the cache folder ``path``.
+def list_files(path: Path, wanted: Wanted) -> list[OfflineFile]:
+    """Of which of the files something could be read, in the cache folder ``path``.
 
     Raises:
         CacheFolderError: it cannot be used.
     """
     with opened(path) as (_, index):
-        return [] if index is None else list(index.files(under, host))
+        return _files(index, wanted)
 
 
-def make_manifest(path: Path, under: RemotePath, host: str | None, on_progress: OnProgress) -> dict[str, Any]:
+def _files(index: OfflineIndex | None, wanted: Wanted) -> list[OfflineFile]:
+    if index is None:
+        return []
+    return [each for each in index.files(wanted.under, wanted.host) if wanted.visibility.shows(each.path)]
+
+
+def make_manifest(path: Path, wanted: Wanted, on_progress: OnProgress) -> dict[str, Any]:
     """Every complete file with its checksum.
 
     ``on_progress`` is told the bytes that are read, and of how many.
@@ -82,7 +104,7 @@ def make_manifest(path: Path, under: RemotePath, host: str | None, on_progress: 
     """
     described = []
     with opened(path) as (folder, index):
-        files = [] if index is None else [each for each in index.files(under, host) if each.is_complete]
+        files = [each for each in _files(index, wanted) if each.is_complete]
         done, total = 0, sum(each.version.size for each in files)
         for file in files:
             assert index is not None  # there are files
@@ -95,7 +117,7 @@ def make_manifest(path: Path, under: RemotePath, host: str | None, on_progress: 
         "kind": KIND,
         "schema": SCHEMA,
         "made_at": time.time(),
-        "under": f"/Volumes/{'/'.join(under.parts)}".rstrip("/"),
+        "under": f"/Volumes/{'/'.join(wanted.under.parts)}".rstrip("/"),
         "bytes": sum(each["size"] for each in described),
         "files": described,
     }

@@ -1,7 +1,7 @@
 """``fuse4dbricks offline``: what could be read without a network, before somebody has to find out.
 
-The difficulty: it must tell the same with a mount at work and with none, and with no network, so it asks nobody: all of
-it is read from the cache folder, which is its owner's alone.
+The difficulty: it must tell the same with a mount at work and with none, and with no network, so all of it is read from the
+cache folder, which is its owner's alone. Only what a mount shows of the workspace, the mount itself is asked.
 """
 
 from __future__ import annotations
@@ -13,28 +13,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fuse4dbricks.cli.cache import CacheNotInOrderError
-from fuse4dbricks.cli.measures import Spot, spot
+from fuse4dbricks.cli.cache_options import cache_options
+from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
 from fuse4dbricks.cli.progress import progress_bar
-from fuse4dbricks.config import default_cache_folder
 from fuse4dbricks.units import format_bytes, printable
 
 if TYPE_CHECKING:
+    from fuse4dbricks.app.offline import Wanted
     from fuse4dbricks.index.offline import OfflineFile
-    from fuse4dbricks.paths import RemotePath
 
 #: Of the JSON that these commands print; grows when a field changes its meaning or goes.
 SCHEMA = 1
 
 #: Differences that are printed; the JSON has all.
 SHOWN = 20
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_folder_option = click.option(
-    "--disk-cache-dir",
-    type=click.Path(path_type=Path),
-    envvar="FUSE4DBRICKS_DISK_CACHE_DIR",
-    help="Folder of the disk cache (default: the one that a mount uses by default).",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,8 +36,7 @@ def offline() -> None:
 
 @offline.command()
 @click.argument("path", required=False)
-@_folder_option
-@_json
+@cache_options
 def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     """List the files below PATH of which something can be read without a network: how much, size, path.
 
@@ -53,8 +44,7 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     """
     from fuse4dbricks.app.offline import list_files  # noqa: PLC0415 - --help needs none of it
 
-    where = _spot(path)
-    files = list_files(_folder(disk_cache_dir), _path_of(where), where.host)
+    files = list_files(folder_of(disk_cache_dir), _wanted(disk_cache_dir, path))
     if as_json:
         click.echo(
             json.dumps({"schema": SCHEMA, **_summary(files), "files": [_shown(each) for each in files]})
@@ -71,8 +61,7 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
 @offline.command()
 @click.argument("path", required=False)
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
-@_folder_option
-@_json
+@cache_options
 def manifest(path: str | None, out: Path, disk_cache_dir: Path | None, as_json: bool) -> None:
     """Write down each file below PATH that is here as a whole: size, version and SHA-256, as JSON.
 
@@ -80,9 +69,9 @@ def manifest(path: str | None, out: Path, disk_cache_dir: Path | None, as_json: 
     """
     from fuse4dbricks.app.offline import make_manifest, write_manifest  # noqa: PLC0415 - --help needs none of it
 
-    where = _spot(path)
+    wanted = _wanted(disk_cache_dir, path)
     with progress_bar("reading") as on_progress:
-        made = make_manifest(_folder(disk_cache_dir), _path_of(where), where.host, on_progress)
+        made = make_manifest(folder_of(disk_cache_dir), wanted, on_progress)
     write_manifest(made, out)
     files, size = len(made["files"]), made["bytes"]
     document = {"schema": SCHEMA, "out": str(out), "files": files, "bytes": size}
@@ -91,8 +80,7 @@ def manifest(path: str | None, out: Path, disk_cache_dir: Path | None, as_json: 
 
 @offline.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@_folder_option
-@_json
+@cache_options
 def verify(file: Path, disk_cache_dir: Path | None, as_json: bool) -> None:
     """Read everything that the manifest FILE names, and say what is not here as it was.
 
@@ -103,7 +91,7 @@ def verify(file: Path, disk_cache_dir: Path | None, as_json: bool) -> None:
 
     wanted = read_manifest(file)
     with progress_bar("verifying") as on_progress:
-        different = compare(_folder(disk_cache_dir), wanted, on_progress)
+        different = compare(folder_of(disk_cache_dir), wanted, on_progress)
     if as_json:
         rows = [{"host": each.host, "path": each.path, "why": each.why} for each in different]
         click.echo(json.dumps({"schema": SCHEMA, "files": len(wanted), "different": rows}))
@@ -137,15 +125,10 @@ def _shown(each: OfflineFile) -> dict[str, Any]:
     }
 
 
-def _folder(given: Path | None) -> Path:
-    return (given or default_cache_folder()).expanduser()
+def _wanted(disk_cache_dir: Path | None, path: str | None) -> Wanted:
+    """What is meant, as far as the mount, if there is one, shows it."""
+    from fuse4dbricks.app.offline import Wanted  # noqa: PLC0415 - --help needs none of it
 
-
-def _spot(path: str | None) -> Spot:
-    return spot(path or "/Volumes")
-
-
-def _path_of(where: Spot) -> RemotePath:
-    from fuse4dbricks.paths import RemotePath  # noqa: PLC0415 - --help needs none of it
-
-    return RemotePath(tuple(part for part in where.path.split("/") if part)[1:])
+    sight = sight_of(folder_of(disk_cache_dir))
+    place = placed(path, sight)
+    return Wanted(remote(place.path), place.host, sight.visibility)

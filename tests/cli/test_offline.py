@@ -136,6 +136,34 @@ def test_with_a_mount_at_work(served: Served, original: Path, tmp_path: Path) ->
         assert offline(live.cache, "ls", str(live.path / "main/sales/raw/sub"))["complete_files"] == 1
 
 
+@pytest.mark.parametrize("root", [(), ("--root", "main"), ("--root", "main.sales.raw")])
+def test_paths_are_as_the_mount_has_them_and_what_it_hides_is_not_told(
+    tmp_path: Path, root: tuple[str, ...]
+) -> None:
+    inside = "main/sales/raw".removeprefix(root[-1].replace(".", "/") if root else "").strip("/")
+    with serve(tmp_path / "tree") as served:
+        hidden = served.settings.root / "main/hr/staff"
+        hidden.mkdir(parents=True)
+        (hidden / "pay.csv").write_bytes(b"much")
+        put(served, "sub/c.bin", CONTENT["sub/c.bin"])
+        put(served, "b.csv", CONTENT["b.csv"])
+        with mounted(served, tmp_path) as open_one:
+            assert offline(open_one.cache, "warm", "/Volumes/main", of="cache")["files"] == 3
+            assert offline(open_one.cache, "ls")["complete_files"] == 3
+            assert open_one.stop() == 0
+        with mounted(served, tmp_path, "--securable-denylist", "main.hr", *root) as live:
+            shown = {f"{VOLUME}/sub/c.bin", f"{VOLUME}/b.csv"}
+            for asked in ([], [live.path], [live.path / inside], [VOLUME]):
+                assert {each["path"] for each in offline(live.cache, "ls", *asked)["files"]} == shown, asked
+            for asked in ([live.path / inside / "sub"], [f"{VOLUME}/sub"]):
+                listed = offline(live.cache, "ls", *asked)["files"]
+                assert [each["path"] for each in listed] == [f"{VOLUME}/sub/c.bin"], asked
+            assert offline(live.cache, "ls", "/Volumes/main/hr/staff/pay.csv")["files"] == []
+            out = tmp_path / "manifest.json"
+            assert offline(live.cache, "manifest", "--out", out)["files"] == 2
+            assert "pay.csv" not in out.read_text()
+
+
 @pytest.fixture
 def manifest(folder: Path, tmp_path: Path) -> Path:
     out = tmp_path / "manifest.json"
