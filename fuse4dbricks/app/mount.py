@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
         UserError: the options or the surroundings do not allow it; nothing is left behind.
     """
     clock, metrics = SystemClock(), Metrics()
-    workspace = workspace_of(config, clock, metrics)
+    verify = trust_with(config.ca_file)
+    workspace = workspace_of(config, clock, metrics, verify)
     mountpoint = await trio.to_thread.run_sync(_prepare, config)
     ending = Ending()
     async with ended_by_signals(ending), AsyncExitStack() as stack:
@@ -111,7 +113,14 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             return
         keeper = open_books(storage, metrics, stack)
         base = await open_base(
-            config, workspace, storage, stack, mountpoint=mountpoint, clock=clock, metrics=metrics
+            config,
+            workspace,
+            storage,
+            stack,
+            mountpoint=mountpoint,
+            clock=clock,
+            metrics=metrics,
+            verify=verify,
         )
         filesystem = build_filesystem(base)
         options = SessionOptions(
@@ -134,13 +143,14 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
         await serve(filesystem, metrics, options, stop=ending.wanted, on_ready=on_ready)
 
 
-def workspace_of(config: MountConfig, clock: Clock, metrics: Metrics) -> Workspace:
-    """The client of the workspace; not connected yet.
+def workspace_of(
+    config: MountConfig, clock: Clock, metrics: Metrics, verify: ssl.SSLContext | None
+) -> Workspace:
+    """The client of the workspace, which trusts ``verify`` (None: the usual trust); not connected yet.
 
     Raises:
-        UserError: its address or the file of authorities is not usable.
+        UserError: its address is not usable.
     """
-    verify = None if config.ca_file is None else trust_with(config.ca_file)
     return Workspace.at(
         config.workspace,
         clock=clock,
@@ -159,13 +169,13 @@ async def open_base(
     mountpoint: Path,
     clock: Clock,
     metrics: Metrics,
+    verify: ssl.SSLContext | None,
 ) -> Base:
     """What every part is built on, from a workspace and a storage that are open; ``stack`` closes it.
 
     Raises:
         UserError: the environment asks for a kind of credential that is not known.
     """
-    verify = None if config.ca_file is None else trust_with(config.ca_file)
     supervisor = await stack.enter_async_context(supervised(metrics))
     connectivity = begin_lookout(config, workspace, supervisor, clock)
     signing_in = await open_signing_in(

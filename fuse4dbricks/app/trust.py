@@ -8,12 +8,14 @@ from pathlib import Path
 from fuse4dbricks.errors import ConfigError
 
 
-def trust_with(ca_file: Path) -> ssl.SSLContext:
-    """The system's authorities and those in ``ca_file`` (PEM).
+def trust_with(ca_file: Path | None) -> ssl.SSLContext | None:
+    """The system's authorities and those in ``ca_file`` (PEM); None without one: the usual trust.
 
     Raises:
         ConfigError: the file cannot be read or holds no certificate.
     """
+    if ca_file is None:
+        return None
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(cafile=ca_file)

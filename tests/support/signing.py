@@ -59,7 +59,7 @@ async def renewing_bench(mint: Mint | None = None) -> AsyncIterator[Bench]:
 def site_for(workspace: LocalWorkspace, **environ: str) -> Site:
     """A running local workspace, with its own Entra beside it."""
     address = parse_workspace_url(workspace.url)
-    verify = None if workspace.authority_file is None else trust_with(workspace.authority_file)
+    verify = trust_with(workspace.authority_file)
     return Site(
         base=address.base,
         host=address.host,

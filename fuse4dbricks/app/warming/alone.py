@@ -17,6 +17,7 @@ import trio
 from fuse4dbricks.app.attending import warm_scene
 from fuse4dbricks.app.mount import build_access, build_disk, build_metadata, open_base, workspace_of
 from fuse4dbricks.app.storage import open_storage
+from fuse4dbricks.app.trust import trust_with
 from fuse4dbricks.app.upkeep.attendant import Attendant
 from fuse4dbricks.cache.disk import DiskTier
 from fuse4dbricks.clock import SystemClock
@@ -65,7 +66,8 @@ async def attending_alone(config: MountConfig) -> AsyncIterator[Attendant]:
         UserError: the options or the cache folder do not allow it.
     """
     clock, metrics = SystemClock(), Metrics()
-    workspace = workspace_of(config, clock, metrics)
+    verify = trust_with(config.ca_file)
+    workspace = workspace_of(config, clock, metrics, verify)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(workspace)
         storage = await open_storage(
@@ -79,7 +81,7 @@ async def attending_alone(config: MountConfig) -> AsyncIterator[Attendant]:
             metrics=metrics,
         )
         base = await open_base(
-            config, workspace, storage, stack, mountpoint=NOWHERE, clock=clock, metrics=metrics
+            config, workspace, storage, stack, mountpoint=NOWHERE, clock=clock, metrics=metrics, verify=verify
         )
         access, disk = build_access(base), build_disk(base)
         scene = warm_scene(base, access, build_metadata(base, access), base.connectivity, disk)
