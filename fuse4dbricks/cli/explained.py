@@ -1,7 +1,7 @@
 """An explanation for people.
 
 The difficulty: names and messages come from a server and from other users, and are printed on a terminal, where some
-characters are orders. So each is shown with those taken out.
+characters are orders. So each is shown with those escaped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from fuse4dbricks.units import format_bytes, format_seconds
+from fuse4dbricks.units import format_bytes, format_seconds, printable
 
 #: Ranges that are printed; the JSON has all.
 SHOWN_RANGES = 6
@@ -49,11 +49,6 @@ def lines_of(answer: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _cached(answer)
     yield from _next_open(answer["next_open"])
-
-
-def printable(text: str) -> str:
-    """The same without what a terminal takes for orders."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _step(step: Mapping[str, Any]) -> Iterator[str]:
