@@ -4,9 +4,8 @@ The difficulty: a cache is shared by many tokens, and a right must not pass from
 tokens of one principal are two: one may be revoked, or be good for less, while the other lives. So a proof belongs to
 the very token that asked, is about one place, and is as old as the question was when it was *sent*; who may read one
 file, in another token's name or a while ago, proves nothing here. In the index a proof is kept under a keyed hash of
-its token;
-and, for when no such token can be had because there is no network, under that of the credential which it was made
-from, so that whoever still has that is who he was.
+its token; and, for when no such token can be had because there is no network, under that of the credential which it
+was made from, so that whoever still has that is who he was.
 
 Three rights: to READ a volume (the Files API answered), to SEE a catalog, schema or volume (Unity Catalog told of it, or
 something below it was read), and to LIST what is in a catalog or schema. None of them follows from another, but that

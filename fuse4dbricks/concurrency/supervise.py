@@ -67,9 +67,7 @@ class Supervisor:
             await task(*args)
         except trio.Cancelled:
             raise
-        except (
-            BaseException
-        ) as error:  # the one place where a service task's failure ends: the mount lives on
+        except BaseException as error:  # a service task's failure ends here: the mount lives on
             cancelled, failed = split_cancelled(error)
             if failed is not None:
                 self._metrics.count("tasks.failed", task=name)

@@ -119,9 +119,7 @@ class Endpoint:
             await self._state.faults.play(exchange, self._reply)
         except (Dropped, ClientDisconnect):
             pass
-        except (
-            Exception
-        ):  # an error of ours must reach the client as a 500, not end the server's task silently
+        except Exception:  # an error of ours must reach the client as a 500, not end the task silently
             log.exception("%s %s failed", record.method, record.kind)
             if record.status is None:
                 await self._reply_error(

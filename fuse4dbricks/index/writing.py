@@ -211,7 +211,7 @@ class Writing:
             self._store.tidy_wal(idle=idle)
             if self._store.is_wal_full:
                 self._pause(apsw.BusyError("another program keeps a transaction open on the index"))
-        except Exception as error:  # noqa: BLE001 - as in _commit
+        except Exception as error:  # noqa: BLE001 - an operation may raise anything; the thread must go on
             self._get_over(error)
 
     # --- getting over it -------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 The difficulty: the caches behind the file system are common to all users, and every operation reaches them by another
 way: a name, an inode, a handle, a listing, a page that the kernel still holds. So the question "may he?" is asked in
-one place, and what is cached is only ever had through it, with two rules:
+one place, and what is cached is only ever had through it, with three rules:
 
 * What is cached needs a proof first. What is not is fetched straight away with the user's own token, and the answer
   is the proof: that is why a cold ``ls`` of a folder costs one call and not two.

@@ -6,9 +6,10 @@ The difficulties:
   ranges; and whatever goes wrong here costs a reader little: the range is fetched from the Files API instead.
 * Many networks let nobody out to the store, and a connection attempt there hangs until its limit. So the limit is
   short, and a failure is remembered for the whole mount.
-* The store is a third party. It never sees the workspace's token, is asked without the workspace's proxy settings for
-  another host, and is believed as little as the workspace: the range, the length and the version of each reply are
-  checked, and what it refuses says nothing about a user's rights.
+* The store is a third party on another host. It never sees the workspace's token, is reached through the proxy that the
+  environment names for its own host (perhaps none where the workspace has one), and is believed as little as the
+  workspace: the range, the length and the version of each reply are checked, and what it refuses says nothing about a
+  user's rights.
 * A URL is a secret that opens a file to whoever has it. It is in no log and no error, and goes with the token that it
   was made for.
 """

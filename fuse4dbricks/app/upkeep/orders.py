@@ -23,7 +23,7 @@ MAX_NAMES = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class OrderScene:
     """Where orders are carried out: a folder, and the mount that uses it, if there is one."""
 
     upkeep: Upkeep
@@ -60,24 +60,24 @@ async def obey(upkeep: Upkeep, order: Order, attendant: Attendant | None = None)
     if not arguments.keys() <= fields:
         raise OrderRefused(f"{min(arguments.keys() - fields)!r} is not understood by this version")
     try:
-        return await work(Desk(upkeep, attendant), arguments)
+        return await work(OrderScene(upkeep, attendant), arguments)
     except CacheError as error:
         raise OrderRefused(f"the cache cannot do it now: {error}") from error
 
 
-async def _shown(desk: Desk, _arguments: dict[str, Any]) -> Answer:
-    return desk.expect().describe()
+async def _shown(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
+    return where.expect().describe()
 
 
-async def _pins(desk: Desk, _arguments: dict[str, Any]) -> Answer:
-    return await desk.expect().list_pins()
+async def _pins(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
+    return await where.expect().list_pins()
 
 
-async def _unpin(desk: Desk, arguments: dict[str, Any]) -> Answer:
-    return await desk.expect().unpin(arguments)
+async def _unpin(where: OrderScene, arguments: dict[str, Any]) -> Answer:
+    return await where.expect().unpin(arguments)
 
 
-async def _evict(desk: Desk, arguments: dict[str, Any]) -> Answer:
+async def _evict(where: OrderScene, arguments: dict[str, Any]) -> Answer:
     under, names = worded(arguments, "under"), arguments.get("names")
     selection = Selection(
         names=None if names is None else _names(names),
@@ -86,36 +86,36 @@ async def _evict(desk: Desk, arguments: dict[str, Any]) -> Answer:
         owner=worded(arguments, "owner"),
         older_than=numbered(arguments, "older_than"),
         # What is about the whole cache is about what is hidden in it, too; a path leads to what is shown.
-        shows=None if under is None or desk.attendant is None else desk.attendant.scene.visibility.shows,
+        shows=None if under is None or where.attendant is None else where.attendant.scene.visibility.shows,
     )
-    return _freed(await desk.upkeep.evict(selection, WORK_SECONDS))
+    return _freed(await where.upkeep.evict(selection, WORK_SECONDS))
 
 
-async def _shrink(desk: Desk, arguments: dict[str, Any]) -> Answer:
+async def _shrink(where: OrderScene, arguments: dict[str, Any]) -> Answer:
     limit = numbered(arguments, "to_bytes")
     if limit is None:
         raise OrderRefused("to_bytes is missing")
-    return _freed(await desk.upkeep.shrink(int(limit), WORK_SECONDS))
+    return _freed(await where.upkeep.shrink(int(limit), WORK_SECONDS))
 
 
-async def _sweep(desk: Desk, _arguments: dict[str, Any]) -> Answer:
-    return {"ticket": desk.upkeep.stock.ask()}
+async def _sweep(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
+    return {"ticket": where.upkeep.stock.ask()}
 
 
-async def _renew(desk: Desk, _arguments: dict[str, Any]) -> Answer:
-    return {"ticket": await desk.upkeep.renew()}
+async def _renew(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
+    return {"ticket": await where.upkeep.renew()}
 
 
-async def _count(desk: Desk, _arguments: dict[str, Any]) -> Answer:
-    await desk.upkeep.count_again()
+async def _count(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
+    await where.upkeep.count_again()
     return {}
 
 
-async def _progress(desk: Desk, _arguments: dict[str, Any]) -> Answer:
-    return asdict(desk.upkeep.stock.get_progress())
+async def _progress(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
+    return asdict(where.upkeep.stock.get_progress())
 
 
-_Work = Callable[[Desk, dict[str, Any]], Awaitable[Answer]]
+_Work = Callable[[OrderScene, dict[str, Any]], Awaitable[Answer]]
 _ORDERS: dict[str, tuple[frozenset[str], _Work]] = {
     "evict": (frozenset({"names", "under", "host", "owner", "older_than"}), _evict),
     "shrink": (frozenset({"to_bytes"}), _shrink),
