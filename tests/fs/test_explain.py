@@ -25,6 +25,7 @@ from fuse4dbricks.vfs.control.asking import IN_ALL, MAX_QUESTION_BYTES, PER_USER
 from fuse4dbricks.vfs.control.tree import EXPLAIN_INO
 from fuse4dbricks.visibility import Visibility
 from tests.fs.test_xattrs import Held
+from tests.support.benches import Bench, Setting, bench_of
 from tests.support.fakes import (
     ADA,
     BOB,
@@ -33,11 +34,8 @@ from tests.support.fakes import (
     NOW,
     PERMISSION_TTL,
     VOLUME,
-    Bench,
     Call,
-    Setting,
     at,
-    bench_of,
     token_of,
     workspace_with,
 )

@@ -25,17 +25,8 @@ from fuse4dbricks.errors import Unreachable
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Viewer
 from fuse4dbricks.units import MIB
-from tests.support.fakes import (
-    ADA,
-    BOB,
-    PERMISSION_TTL,
-    Bench,
-    Setting,
-    at,
-    bench_of,
-    token_of,
-    workspace_with,
-)
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fakes import ADA, BOB, PERMISSION_TTL, at, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 FILES = 200

@@ -28,23 +28,9 @@ from fuse4dbricks.errors import (
 from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.control.tree import AUTH_INO, README_INO, TOKEN_INO
 from fuse4dbricks.vfs.inodes import ROOT_INO
-from tests.support.fakes import (
-    ADA,
-    EVE,
-    MODIFIED,
-    NOW,
-    VOLUME,
-    Bench,
-    Call,
-    FakeGrants,
-    FakeTree,
-    Setting,
-    at,
-    bench_of,
-    bytes_of,
-    token_of,
-    workspace_with,
-)
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fake_index import FakeGrants, FakeTree
+from tests.support.fakes import ADA, EVE, MODIFIED, NOW, VOLUME, Call, at, bytes_of, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 

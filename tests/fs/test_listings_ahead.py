@@ -13,19 +13,9 @@ from fuse4dbricks.cache.ahead.listings import PATIENCE_SECONDS, ListingsAhead
 from fuse4dbricks.cache.ahead.runs import WIDEST
 from fuse4dbricks.errors import PermissionDenied
 from fuse4dbricks.paths import RemotePath
-from tests.support.fakes import (
-    ADA,
-    BOB,
-    PERMISSION_TTL,
-    Bench,
-    Call,
-    FakeTree,
-    Setting,
-    at,
-    bench_of,
-    token_of,
-    workspace_with,
-)
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fake_index import FakeTree
+from tests.support.fakes import ADA, BOB, PERMISSION_TTL, Call, at, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 WIDTH, DEPTH = 6, 3

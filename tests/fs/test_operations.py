@@ -15,7 +15,8 @@ from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.control.tree import README_INO, TOKEN_INO
 from fuse4dbricks.vfs.filesystem import Filesystem
-from tests.support.fakes import ADA, MODIFIED, Setting, at, bench_of, token_of, workspace_with
+from tests.support.benches import Setting, bench_of
+from tests.support.fakes import ADA, MODIFIED, at, token_of, workspace_with
 from tests.support.kernel import Kernel
 from tests.support.requests import HANDLERS, Caller, Fields, arguments_of
 

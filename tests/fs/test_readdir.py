@@ -12,7 +12,9 @@ from fuse4dbricks.cache.freshness import Ttls
 from fuse4dbricks.errors import NotFound, Unreachable
 from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.inodes import ROOT_INO
-from tests.support.fakes import ADA, VOLUME, Bench, FakeTree, Setting, at, bench_of, token_of, workspace_with
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fake_index import FakeTree
+from tests.support.fakes import ADA, VOLUME, at, token_of, workspace_with
 from tests.support.kernel import Kernel, taker
 
 STABLE = [f"s{number:02}" for number in range(12)]

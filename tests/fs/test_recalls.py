@@ -11,18 +11,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fuse4dbricks.errors import PermissionDenied, ServerFailure, Throttled, Unreachable
-from tests.support.fakes import (
-    ADA,
-    BOB,
-    PERMISSION_TTL,
-    Bench,
-    Call,
-    Setting,
-    at,
-    bench_of,
-    token_of,
-    workspace_with,
-)
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fakes import ADA, BOB, PERMISSION_TTL, Call, at, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 

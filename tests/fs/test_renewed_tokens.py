@@ -15,17 +15,8 @@ from fuse4dbricks.auth.source import Issued, Outcome, Report
 from fuse4dbricks.errors import InvalidToken, PermissionDenied
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.vfs.inodes import ROOT_INO
-from tests.support.fakes import (
-    ADA,
-    PERMISSION_TTL,
-    VOLUME,
-    Bench,
-    Setting,
-    at,
-    bench_of,
-    principal_of,
-    workspace_with,
-)
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fakes import ADA, PERMISSION_TTL, VOLUME, at, principal_of, workspace_with
 from tests.support.kernel import Kernel
 
 

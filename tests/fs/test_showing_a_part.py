@@ -11,7 +11,8 @@ from fuse4dbricks.errors import NotFound, NoToken, PermissionDenied
 from fuse4dbricks.paths import ROOT, RemotePath
 from fuse4dbricks.vfs.inodes import ROOT_INO
 from fuse4dbricks.visibility import Visibility, parse_patterns
-from tests.support.fakes import ADA, BOB, EVE, VOLUME, Bench, Setting, at, bench_of, token_of, workspace_with
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fakes import ADA, BOB, EVE, VOLUME, at, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 OTHER = VOLUME.parent.child("other")

@@ -18,21 +18,9 @@ from fuse4dbricks.concurrency.supervise import supervised
 from fuse4dbricks.errors import InvalidToken, NotAsked, NoToken, RemoteError, Unreachable
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Credential, StandIn, Token, Viewer
-from tests.support.fakes import (
-    ADA,
-    BOB,
-    PERMISSION_TTL,
-    VOLUME,
-    Bench,
-    FakeGrants,
-    FakeTree,
-    Setting,
-    at,
-    bench_of,
-    principal_of,
-    token_of,
-    workspace_with,
-)
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fake_index import FakeGrants, FakeTree
+from tests.support.fakes import ADA, BOB, PERMISSION_TTL, VOLUME, at, principal_of, token_of, workspace_with
 
 GRACE = 8 * 3600.0
 DOWN = Unreachable("no route")

@@ -8,7 +8,8 @@ from typing import Any
 from fuse4dbricks.errors import Unreachable
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.vfs.control.tree import STATUS_INO, STATUS_JSON_INO
-from tests.support.fakes import ADA, BOB, Bench, Setting, bench_of, token_of, workspace_with
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fakes import ADA, BOB, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 

@@ -16,19 +16,16 @@ from fuse4dbricks.errors import InvalidToken, NotFound, NoToken, PermissionDenie
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.vfs.inodes import ROOT_INO
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fake_index import FakeGrants, FakeTree
 from tests.support.fakes import (
     ADA,
     BOB,
     EVE,
     PERMISSION_TTL,
     VOLUME,
-    Bench,
     Call,
-    FakeGrants,
-    FakeTree,
-    Setting,
     at,
-    bench_of,
     principal_of,
     token_of,
     workspace_with,

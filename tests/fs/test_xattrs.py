@@ -16,20 +16,8 @@ from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.control.tree import README_INO
 from fuse4dbricks.vfs.inodes import ROOT_INO
 from fuse4dbricks.vfs.xattrs import ECHO_SECONDS, MAX_VALUE_BYTES, PREFIX, ranges_text, version_text
-from tests.support.fakes import (
-    ADA,
-    BOB,
-    EVE,
-    MODIFIED,
-    NOW,
-    PERMISSION_TTL,
-    Bench,
-    Setting,
-    at,
-    bench_of,
-    token_of,
-    workspace_with,
-)
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fakes import ADA, BOB, EVE, MODIFIED, NOW, PERMISSION_TTL, at, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 FILE = at("d", "f")

@@ -29,18 +29,15 @@ from fuse4dbricks.cache.freshness import Ttls
 from fuse4dbricks.errors import NotFound, NoToken, RemoteError, Unreachable
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fake_index import FakeGrants, FakeTree
 from tests.support.fakes import (
     ADA,
     BOB,
     EVE,
     PERMISSION_TTL,
     VOLUME,
-    Bench,
-    FakeGrants,
-    FakeTree,
     FakeWorkspace,
-    Setting,
-    bench_of,
     principal_of,
     token_of,
     workspace_with,

@@ -1,4 +1,4 @@
-"""A workspace, an index and a data cache in dictionaries, behind the seams that the real ones are used through.
+"""A workspace and a data cache in dictionaries, behind the seams that the real ones are used through.
 
 They count what they are asked, fail when told to, and can be held still, so that a test decides what happens while
 a call is under way. Nothing here waits for time.
@@ -6,37 +6,15 @@ a call is under way. Nothing here waits for time.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 import trio
 
-from fuse4dbricks.access import Access
-from fuse4dbricks.auth.chain import TokenChain
-from fuse4dbricks.auth.entra import AZURE_CLI_CLIENT, Account, EntraSite
-from fuse4dbricks.auth.environment import EnvironmentToken
-from fuse4dbricks.auth.logins import DeviceLogins
-from fuse4dbricks.auth.source import TokenSource
-from fuse4dbricks.auth.written import WrittenTokens
-from fuse4dbricks.cache.connectivity import Connectivity
-from fuse4dbricks.cache.fetching import TreeFetcher
-from fuse4dbricks.cache.freshness import Freshness, Ttls
-from fuse4dbricks.cache.holdings import HoldingRows, Holdings
-from fuse4dbricks.cache.metadata import MetadataCache
-from fuse4dbricks.cache.shelf import TreeShelf
-from fuse4dbricks.concurrency.supervise import Supervisor, supervised
 from fuse4dbricks.entry import Entry, Kind, Version
 from fuse4dbricks.errors import InvalidToken, NotFound, PermissionDenied, RemoteError, VersionChanged
 from fuse4dbricks.paths import ROOT, RemotePath
-from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Principal, Token, Viewer
-from fuse4dbricks.vfs.attributes import Look
-from fuse4dbricks.vfs.control.desk import Desk
-from fuse4dbricks.vfs.explaining.explainer import Inquiry
-from fuse4dbricks.vfs.filesystem import Filesystem
-from fuse4dbricks.visibility import EVERYTHING, Visibility
 from fuse4dbricks.workspace.limits import Ticket
 
 NOW = 1_750_000_000.0
@@ -251,175 +229,13 @@ class FakeWorkspace:
         return self.people[token]
 
 
-# --- the index -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StoredEntry:
-    entry: Entry | None
-    fetched_at: float
-    expires_at: float
-
-
-@dataclass(frozen=True)
-class StoredListing:
-    complete: bool
-    fetched_at: float
-    expires_at: float
-    count: int
-
-
-@dataclass
-class _Walk:
-    stored: StoredListing
-    seen: set[str] = field(default_factory=set)
-
-
-class FakeTree:
-    """The index's tree; satisfies TreeIndex. While ``is_lagging``, what is posted is not yet committed."""
-
-    def __init__(self) -> None:
-        self.is_busy = False
-        self.is_lagging = False
-        self._waiting: list[Callable[[], None]] = []
-        self._entries: dict[tuple[RemotePath, str | None], StoredEntry] = {}
-        self._listings: dict[tuple[RemotePath, str | None], StoredListing] = {}
-        self._walks: dict[tuple[RemotePath, str | None], _Walk] = {}
-
-    def _post(self, write: Callable[[], None]) -> None:
-        if self.is_lagging:
-            self._waiting.append(write)
-        else:
-            write()
-
-    def commit(self) -> None:
-        """Everything posted is in."""
-        waiting, self._waiting = self._waiting, []
-        for write in waiting:
-            write()
-
-    def lose(self, path: RemotePath) -> None:
-        """Damage takes a row, and the listing still counts it."""
-        for key in [key for key in self._entries if key[0] == path]:
-            del self._entries[key]
-
-    def load_entry(self, path: RemotePath, principal: str | None) -> StoredEntry | None:
-        return self._entries.get((path, principal))
-
-    def load_listing(self, path: RemotePath, principal: str | None) -> StoredListing | None:
-        return self._listings.get((path, principal))
-
-    def load_listing_entries(
-        self, path: RemotePath, principal: str | None, after: str | None, limit: int
-    ) -> list[Entry] | None:
-        if self.is_busy:
-            return None
-        names = sorted(
-            key.name
-            for (key, scope), stored in self._entries.items()
-            if scope == principal and key.depth and key.parent == path and stored.entry is not None
-        )
-        entries = [self._entries[path.child(name), principal].entry for name in names if name > (after or "")]
-        return [entry for entry in entries[:limit] if entry is not None]
-
-    def load_seen_entries(self, path: RemotePath, principal: str | None, limit: int) -> list[Entry]:
-        return self.load_listing_entries(path, principal, None, limit) or []
-
-    def post_listing(
-        self,
-        path: RemotePath,
-        principal: str | None,
-        entries: Sequence[Entry],
-        *,
-        fetched_at: float,
-        expires_at: float,
-        first: bool,
-        last: bool,
-    ) -> None:
-        def write() -> None:
-            key = (path, principal)
-            if first:
-                self._walks[key] = _Walk(StoredListing(False, fetched_at, expires_at, 0))
-            walk = self._walks[key]
-            for entry in entries:
-                walk.seen.add(entry.name)
-                self._entries[path.child(entry.name), principal] = StoredEntry(entry, fetched_at, expires_at)
-            if last:
-                self._listings[key] = StoredListing(True, fetched_at, expires_at, len(walk.seen))
-                unseen = [
-                    (known, scope)
-                    for known, scope in self._entries
-                    if scope == principal
-                    and known.depth
-                    and known.parent == path
-                    and known.name not in walk.seen
-                ]
-                for gone in unseen:
-                    del self._entries[gone]
-
-        self._post(write)
-
-    def post_entry(
-        self, path: RemotePath, principal: str | None, entry: Entry, *, fetched_at: float, expires_at: float
-    ) -> None:
-        stored = StoredEntry(entry, fetched_at, expires_at)
-        self._post(lambda: self._entries.__setitem__((path, principal), stored))
-
-    def post_absent(
-        self, path: RemotePath, principal: str | None, *, fetched_at: float, expires_at: float
-    ) -> None:
-        stored = StoredEntry(None, fetched_at, expires_at)
-        self._post(lambda: self._entries.__setitem__((path, principal), stored))
-
-    def post_expire(self, path: RemotePath) -> None:
-        def write() -> None:
-            for key, stored in self._entries.items():
-                if key[0] == path:
-                    self._entries[key] = replace(stored, expires_at=0.0)
-
-        self._post(write)
-
-
-@dataclass(frozen=True)
-class StoredProof:
-    proved_at: float
-    expires_at: float
-
-
-class FakeGrants:
-    """The index's grants; satisfies GrantShelf."""
-
-    def __init__(self) -> None:
-        self.principals: dict[bytes, Principal] = {}
-        self.proofs: dict[tuple[str, RemotePath], StoredProof] = {}
-        self.posts: Counter[str] = Counter()
-
-    def load_principal(self, fingerprint: bytes) -> Principal | None:
-        return self.principals.get(fingerprint)
-
-    def post_principal(self, fingerprint: bytes, uid: int, principal: Principal) -> None:
-        self.posts["principal"] += 1
-        self.principals[fingerprint] = principal
-
-    def load_grant(self, principal_id: str, volume: RemotePath) -> StoredProof | None:
-        return self.proofs.get((principal_id, volume))
-
-    def post_grant(
-        self, principal_id: str, volume: RemotePath, *, proved_at: float, expires_at: float
-    ) -> None:
-        self.posts["grant"] += 1
-        self.proofs[principal_id, volume] = StoredProof(proved_at, expires_at)
-
-    def post_revoked(self, principal_id: str, volume: RemotePath) -> None:
-        self.posts["revoked"] += 1
-        self.proofs.pop((principal_id, volume), None)
-
-    def post_drop_principal(self, principal_id: str) -> None:
-        self.posts["dropped"] += 1
-        for key in [key for key in self.proofs if key[0] == principal_id]:
-            del self.proofs[key]
-        for fingerprint in [f for f, known in self.principals.items() if known.id == principal_id]:
-            del self.principals[fingerprint]
+def workspace_with(*names: str) -> FakeWorkspace:
+    """People who may read the volume, which holds nothing yet."""
+    workspace = FakeWorkspace(*names)
+    workspace.make_folder(VOLUME)
+    for name in names:
+        workspace.allow(name)
+    return workspace
 
 
 # --- content -------------------------------------------------------------------------------------
@@ -483,129 +299,3 @@ class FakeContent:
         reader = FakeReader(self, viewer_of, path, version)
         self.readers.append(reader)
         return reader
-
-
-# --- all of it, joined ---------------------------------------------------------------------------
-
-
-@dataclass
-class Bench:
-    """The driver without FUSE, over the fakes."""
-
-    workspace: FakeWorkspace
-    clock: HandClock
-    metrics: Metrics
-    supervisor: Supervisor
-    written: WrittenTokens
-    connectivity: Connectivity
-    access: Access
-    metadata: MetadataCache
-    content: FakeContent
-    filesystem: Filesystem
-
-
-@dataclass
-class Setting:
-    """What a bench is made of; one setting can be used by several benches in turn, as by mounts after one another."""
-
-    workspace: FakeWorkspace
-    clock: HandClock = field(default_factory=HandClock)
-    tree: FakeTree | None = None
-    grants: FakeGrants | None = None
-    held: HoldingRows | None = None
-    pinned: frozenset[RemotePath] = frozenset()
-    lists_xattrs: bool = True
-    ttls: Ttls = field(default_factory=Ttls)
-    max_entries: int = 20_000
-    is_shared: bool = False
-    environment_token: Token | None = None
-    sources: Sequence[TokenSource] = ()
-    connectivity: Connectivity | None = None
-    root: RemotePath = ROOT
-    visibility: Visibility = EVERYTHING
-
-
-def workspace_with(*names: str) -> FakeWorkspace:
-    """People who may read the volume, which holds nothing yet."""
-    workspace = FakeWorkspace(*names)
-    workspace.make_folder(VOLUME)
-    for name in names:
-        workspace.allow(name)
-    return workspace
-
-
-@asynccontextmanager
-async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
-    """The parts of one mount."""
-    metrics, clock, workspace = Metrics(), setting.clock, setting.workspace
-    async with supervised(metrics) as supervisor:
-        written, connectivity = WrittenTokens(), setting.connectivity or Connectivity(clock)
-        sources: list[TokenSource] = [written, *setting.sources]
-        if setting.environment_token is not None:
-            sources.append(EnvironmentToken(setting.environment_token, owner_uid=ADA))
-        tokens = TokenChain(sources)
-        logins = DeviceLogins(
-            lambda kept: Account(EntraSite, AZURE_CLI_CLIENT, kept), supervisor=supervisor, clock=clock
-        )
-        access = Access(
-            tokens=tokens,
-            identity=workspace,
-            probe=workspace,
-            shelf=setting.grants,
-            fingerprint_key=b"k" * 32,
-            connectivity=connectivity,
-            supervisor=supervisor,
-            metrics=metrics,
-            clock=clock,
-            ttl=PERMISSION_TTL,
-        )
-        fetcher = TreeFetcher(workspace, workspace, access)
-        metadata = MetadataCache(
-            fetcher=fetcher,
-            shelf=TreeShelf(setting.tree, Freshness(clock)),
-            connectivity=connectivity,
-            supervisor=supervisor,
-            metrics=metrics,
-            clock=clock,
-            ttls=setting.ttls,
-            max_entries=setting.max_entries,
-        )
-        content = FakeContent(workspace)
-        filesystem = Filesystem(
-            access=access,
-            metadata=metadata,
-            content=content,
-            holdings=Holdings(setting.held, content, setting.pinned.__contains__),
-            inquiry=Inquiry(fetcher, workspace, lambda holding: int(not holding.is_complete)),
-            connectivity=connectivity,
-            desk=Desk(
-                access=access,
-                connectivity=connectivity,
-                tokens=tokens,
-                written=written,
-                logins=logins,
-                workspace="adb-1.azuredatabricks.net",
-            ),
-            look=Look(
-                0,
-                0,
-                "adb-1.azuredatabricks.net",
-                NOW,
-                is_shared=setting.is_shared,
-                lists_xattrs=setting.lists_xattrs,
-                root=setting.root,
-                visibility=setting.visibility,
-            ),
-        )
-        yield Bench(
-            workspace,
-            clock,
-            metrics,
-            supervisor,
-            written,
-            connectivity,
-            access,
-            metadata,
-            content,
-            filesystem,
-        )

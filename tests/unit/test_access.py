@@ -19,19 +19,16 @@ from fuse4dbricks.errors import (
     Unreachable,
 )
 from fuse4dbricks.tokens import Principal, Token, Viewer
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fake_index import FakeGrants, FakeTree
 from tests.support.fakes import (
     ADA,
     BOB,
     EVE,
     PERMISSION_TTL,
     VOLUME,
-    Bench,
     Call,
-    FakeGrants,
-    FakeTree,
-    Setting,
     at,
-    bench_of,
     principal_of,
     token_of,
     workspace_with,

@@ -28,7 +28,8 @@ from fuse4dbricks.vfs.control.tree import (
 )
 from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.inodes import ROOT_INO
-from tests.support.fakes import Setting, bench_of, workspace_with
+from tests.support.benches import Setting, bench_of
+from tests.support.fakes import workspace_with
 
 ADA, BOB = 1001, 1002
 OLD = Token("old")

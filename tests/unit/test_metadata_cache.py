@@ -22,19 +22,17 @@ from fuse4dbricks.errors import (
 )
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token, Viewer
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fake_index import FakeTree
 from tests.support.fakes import (
     ADA,
     BOB,
     MODIFIED,
     VOLUME,
-    Bench,
     Call,
-    FakeTree,
     FakeWorkspace,
     HandClock,
-    Setting,
     at,
-    bench_of,
     principal_of,
     token_of,
     workspace_with,
