@@ -14,8 +14,8 @@ from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.inodes import ROOT_INO
 from tests.support.benches import Bench, Setting, bench_of
 from tests.support.fake_index import FakeTree
-from tests.support.fakes import ADA, VOLUME, at, token_of, workspace_with
-from tests.support.kernel import Kernel, taker
+from tests.support.fakes import ADA, VOLUME, at, workspace_with
+from tests.support.kernel import Kernel, kernel_of, taker
 
 STABLE = [f"s{number:02}" for number in range(12)]
 FLEETING = [f"{letter}{number:02}" for letter in "atz" for number in range(6)]
@@ -33,11 +33,6 @@ STEPS = st.lists(
     ),
     max_size=40,
 )
-
-
-def kernel_of(bench: Bench) -> Kernel:
-    bench.written.set(ADA, token_of("ada"))
-    return Kernel(bench.filesystem, ADA)
 
 
 class Run:

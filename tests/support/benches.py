@@ -22,14 +22,27 @@ from fuse4dbricks.cache.shelf import TreeShelf
 from fuse4dbricks.concurrency.supervise import Supervisor, supervised
 from fuse4dbricks.paths import ROOT, RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
-from fuse4dbricks.tokens import Token
+from fuse4dbricks.tokens import Token, Viewer
 from fuse4dbricks.vfs.attributes import Look
 from fuse4dbricks.vfs.control.desk import Desk
 from fuse4dbricks.vfs.explaining.explainer import Inquiry
 from fuse4dbricks.vfs.filesystem import Filesystem
 from fuse4dbricks.visibility import EVERYTHING, Visibility
 from tests.support.fake_index import FakeGrants, FakeTree
-from tests.support.fakes import ADA, NOW, PERMISSION_TTL, FakeContent, FakeWorkspace, HandClock
+from tests.support.fakes import (
+    ADA,
+    NOW,
+    PERMISSION_TTL,
+    FakeContent,
+    FakeWorkspace,
+    HandClock,
+    at,
+    token_of,
+    workspace_with,
+)
+
+#: Seconds, as --offline-grace has it by default.
+OFFLINE_GRACE = 8 * 3600.0
 
 
 @dataclass
@@ -144,3 +157,17 @@ async def bench_of(setting: Setting) -> AsyncIterator[Bench]:
             content,
             filesystem,
         )
+
+
+def setting_of(*names: str, is_shared: bool = False) -> Setting:
+    """Ada may read the volume, whose folder ``d`` holds files of these names."""
+    workspace = workspace_with("ada")
+    for name in names:
+        workspace.put(at("d", name))
+    return Setting(workspace, is_shared=is_shared)
+
+
+async def sign_in(bench: Bench, uid: int, name: str) -> Viewer:
+    """Write a token and say who it is."""
+    bench.written.set(uid, token_of(name))
+    return await bench.access.resolve_viewer(uid)

@@ -29,7 +29,7 @@ from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.units import MIB
 from tests.support.indexes import HandClock
-from tests.support.labels import CHUNK_SIZE, PATH, label
+from tests.support.labels import CHUNK_SIZE, PATH, chunk_file, label
 
 Key = tuple[RemotePath, Version, int]
 
@@ -273,3 +273,8 @@ async def tier_rig(
             supervisor.run_forever("eviction", tier.run_eviction)
             yield TierRig(tier, index, index.chunks, opened, store, metrics, clock, supervisor)
         store.close()
+
+
+def file_of(rig: TierRig, index: int) -> Path:
+    """The file of a chunk of :data:`FILE`."""
+    return chunk_file(rig.folder.path, label(index, version=FILE))

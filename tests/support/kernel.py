@@ -10,6 +10,8 @@ from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.filesystem import Filesystem
 from fuse4dbricks.vfs.inodes import ROOT_INO
+from tests.support.benches import Bench
+from tests.support.fakes import ADA, token_of
 
 #: What ``readdir`` reports without giving a reference.
 UNCOUNTED = {b".", b".."}
@@ -86,3 +88,9 @@ def taker(batch: list[tuple[bytes, Attributes, int]], room: int) -> Callable[[by
         return True
 
     return take
+
+
+def kernel_of(bench: Bench, uid: int = ADA, name: str = "ada") -> Kernel:
+    """The system calls of a local user who has written a token."""
+    bench.written.set(uid, token_of(name))
+    return Kernel(bench.filesystem, uid)

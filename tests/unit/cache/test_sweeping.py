@@ -1,0 +1,154 @@
+"""The sweep: leftovers, chunks without rows, rows without chunks, and an index that was lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from fuse4dbricks.cache.disk import DiskLimits
+from fuse4dbricks.chunks import ChunkLabel, ChunkStore
+from tests.support.chunkrows import FILE, DictRows, file_of, payload_of, tier_rig, until
+from tests.support.indexes import HandClock
+from tests.support.labels import PATH
+
+
+async def test_leftovers_go_and_chunks_without_rows_get_them_if_they_are_sound(tmp_path: Path) -> None:
+    rows = DictRows(HandClock())
+    async with tier_rig(tmp_path / "cache", rows=rows) as rig:
+        await rig.store_chunks(*range(10))
+        (rig.folder.path / "tmp" / f"{'0' * 16}-1.tmp").write_bytes(b"half")
+        for index in range(5):
+            del rows.rows[PATH, FILE, index]
+        for index in range(3):
+            os.truncate(file_of(rig, index), 700)
+    async with tier_rig(tmp_path / "cache", rows=rows) as rig:
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        await until(lambda: rig.metrics.get("disk.swept", kind="adopted") == 2)
+        assert rig.metrics.get("disk.swept", kind="orphan") == 3
+        assert rig.metrics.get("disk.swept", kind="temporary") == 1
+        assert not list((rig.folder.path / "tmp").iterdir())
+        assert len(list(rig.folder.path.rglob("*.chunk"))) == 7
+        for index in range(3, 10):
+            assert await rig.load(index) == payload_of(index)
+
+
+async def test_rows_whose_files_never_reached_the_disk_are_forgotten(tmp_path: Path) -> None:
+    rows = DictRows(HandClock())
+    async with tier_rig(tmp_path / "cache", rows=rows) as rig:
+        await rig.store_chunks(*range(10))
+        for index in range(4):
+            file_of(rig, index).unlink()
+    async with tier_rig(tmp_path / "cache", rows=rows) as rig:
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        await until(lambda: rig.metrics.get("disk.swept", kind="lost") == 4)
+        assert rows.get_totals().chunks == 6
+        assert rig.known() == set(range(4, 10))
+        assert rig.metrics.get("disk.dropped") == 0
+
+
+async def test_a_chunk_being_stored_is_no_orphan(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        rig.rows.committing = trio.Event()
+        assert rig.offer(0)
+        await until(file_of(rig, 0).exists)
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        await until(lambda: ("disk.swept", {"kind": "orphan"}, 0) in list(rig.metrics))
+        rig.rows.committing.set()
+        await rig.settle(1)
+        assert await rig.load(0) == payload_of(0)
+
+
+async def test_nothing_is_swept_when_the_index_cannot_tell(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mock_clock: trio.testing.MockClock
+) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        await rig.store_chunks(0)
+        rig.rows.is_busy = True
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        while "not swept to the end" not in caplog.text:
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(1)
+        assert file_of(rig, 0).exists()
+
+
+async def test_after_the_loss_of_the_index_nothing_is_stored_until_the_files_are_recorded_again(
+    tmp_path: Path,
+) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        await rig.store_chunks(*range(10))
+    async with tier_rig(tmp_path / "cache", is_complete=False) as rig:
+        file_of(rig, 0).unlink()
+        assert not rig.offer(0)
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        await until(lambda: rig.offer(0))
+        await rig.settle(1)
+        assert rig.metrics.get("disk.swept", kind="adopted") == 9
+        for index in range(10):
+            assert await rig.load(index) == payload_of(index)
+
+
+class SurprisingStore(ChunkStore):
+    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
+        raise ZeroDivisionError
+
+
+async def test_an_unexpected_exception_ends_one_chunk_and_not_the_mount(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with tier_rig(tmp_path / "cache", store_type=SurprisingStore) as rig:
+        assert rig.offer(0)
+        await rig.settle(1)
+        await until(lambda: rig.metrics.get("tasks.failed", task="publish") == 1)
+        assert rig.known() == frozenset()
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_what_is_read_from_ram_or_by_the_kernel_is_not_evicted_as_if_nobody_did(tmp_path: Path) -> None:
+    from_ram, from_kernel, idle = (dataclasses.replace(FILE, last_modified=number) for number in (1, 2, 3))
+    async with tier_rig(tmp_path / "cache", limits=DiskLimits(1_700_000, min_free_bytes=0)) as rig:
+        for version in (from_ram, from_kernel, idle):
+            await rig.store_chunks(*range(10), version=version)
+        for number in range(10, 60):
+            rig.clock.step(1)
+            for version, used in ((from_ram, {1, 2}), (from_kernel, None)):
+                rig.tier.hold(PATH, version)
+                rig.tier.release(PATH, version, used)
+            await rig.store_chunks(*range(10), version=dataclasses.replace(FILE, last_modified=number))
+        assert rig.known(version=idle) == frozenset()
+        assert rig.known(version=from_ram) == {1, 2}
+        assert rig.known(version=from_kernel) == set(range(10))
+
+
+async def test_a_swept_folder_wakes_nobody_and_the_loss_of_the_index_is_noticed_at_once(
+    tmp_path: Path,
+) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        await rig.store_chunks(*range(3))
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        assert rig.tier.upkeep is not None
+        stock = rig.tier.upkeep.stock
+        await until(lambda: stock.get_progress().finished == 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline > 10, "it does not poll"
+        await rig.index.renew()
+        await until(lambda: stock.get_progress().finished == 2)
+        assert rig.index.is_complete
+        assert rig.rows.get_totals().chunks == 3
+
+
+async def test_an_index_begun_anew_on_demand_is_swept_once(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        await rig.store_chunks(*range(3))
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+        assert rig.tier.upkeep is not None
+        stock = rig.tier.upkeep.stock
+        await until(lambda: stock.get_progress().finished == 1)
+        assert await rig.tier.upkeep.renew() == 2
+        await until(lambda: stock.get_progress().finished == 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert stock.get_progress().finished == 2
