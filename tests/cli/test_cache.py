@@ -3,74 +3,23 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
-import random
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fuse4dbricks.cli.main import main
 from fuse4dbricks.index.migrations import newest_version
+from tests.support.commands import asked, run
 from tests.support.indexes import outside
 from tests.support.mounts import LiveMount, mounted
+from tests.support.sales import CHUNKS, SIZES, files_in, make, read_all
 from tests.support.trees import FIRST_MTIME
 from tests.support.waiting import wait_for
-from tests.support.workspace import Served, serve
-
-SIZES = {"a.bin": 2_500_000, "b.csv": 1000, "sub/c.bin": 1_200_000}
-CHUNKS = 3 + 1 + 2
-VOLUME = "/Volumes/main/sales/raw"
-
-
-def cache(folder: Path, *arguments: str | Path, code: int = 0) -> dict[str, Any]:
-    """Run a command and return its JSON."""
-    done = run(folder, *arguments, "--json", code=code)
-    document: dict[str, Any] = json.loads(done.stdout)
-    assert document["schema"] == 1
-    return document
-
-
-def run(folder: Path, *arguments: str | Path, code: int = 0) -> Outcome:
-    """Run a command here, which saves the second that a process takes to start."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        given = main(["cache", *map(str, arguments), "--disk-cache-dir", str(folder)])
-    assert given == code, (given, out.getvalue(), err.getvalue())
-    assert "should not have happened" not in err.getvalue()
-    return Outcome(out.getvalue(), err.getvalue())
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    stdout: str
-    stderr: str
-
-
-def files_in(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.chunk"))
-
-
-def read_all(live: LiveMount) -> dict[str, bytes]:
-    return {name: (live.path / "main/sales/raw" / name).read_bytes() for name in SIZES}
-
-
-def make(served: Served) -> dict[str, bytes]:
-    """The files of :data:`SIZES` on the server."""
-    made = {name: random.Random(name).randbytes(size) for name, size in SIZES.items()}
-    for name, content in made.items():
-        file = served.volume / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(content)
-        os.utime(file, (FIRST_MTIME, FIRST_MTIME))
-    return made
+from tests.support.workspace import VOLUME, Served, serve
 
 
 @pytest.fixture(scope="module")
@@ -116,15 +65,15 @@ def attended(request: pytest.FixtureRequest) -> Path:
 
 
 def test_what_is_cached_is_told_and_in_order_and_as_it_was_written(attended: Path) -> None:
-    listed = cache(attended, "ls")["files"]
+    listed = asked(attended, "ls")["files"]
     assert {each["path"]: (each["size"], each["cached_bytes"]) for each in listed} == {
         f"{VOLUME}/{name}": (size, size) for name, size in SIZES.items()
     }
-    assert [each["path"] for each in cache(attended, "ls", f"{VOLUME}/sub")["files"]] == [
+    assert [each["path"] for each in asked(attended, "ls", f"{VOLUME}/sub")["files"]] == [
         f"{VOLUME}/sub/c.bin"
     ]
-    assert cache(attended, "ls", f"{VOLUME}/su")["files"] == []
-    used = cache(attended, "du", VOLUME)
+    assert asked(attended, "ls", f"{VOLUME}/su")["files"] == []
+    used = asked(attended, "du", VOLUME)
     assert {each["path"] for each in used["entries"]} == {
         f"{VOLUME}/{name}" for name in ("a.bin", "b.csv", "sub")
     }
@@ -132,17 +81,17 @@ def test_what_is_cached_is_told_and_in_order_and_as_it_was_written(attended: Pat
     assert f"{VOLUME}/b.csv" in run(attended, "ls").stdout
     assert "in all" in run(attended, "du").stdout
 
-    assert cache(attended, "check")["clean"]
-    assert cache(attended, "check", "--fix")["fixed"] is None
+    assert asked(attended, "check")["clean"]
+    assert asked(attended, "check", "--fix")["fixed"] is None
     assert run(attended, "check").stdout.startswith(f"In order: {CHUNKS} chunks")
-    verified = cache(attended, "verify")
+    verified = asked(attended, "verify")
     assert (verified["chunks"], verified["bytes"], verified["bad"]) == (CHUNKS, sum(SIZES.values()), [])
 
 
 def test_a_path_in_a_mount_is_one_of_the_workspace(live: LiveMount) -> None:
     mine = live.path / "main/sales/raw/sub"
-    assert cache(live.cache, "du", mine) == cache(live.cache, "du", f"{VOLUME}/sub")
-    assert cache(live.cache, "evict", mine)["chunks"] == 2
+    assert asked(live.cache, "du", mine) == asked(live.cache, "du", f"{VOLUME}/sub")
+    assert asked(live.cache, "evict", mine)["chunks"] == 2
 
 
 # --- mending -------------------------------------------------------------------------------------
@@ -155,12 +104,12 @@ def test_what_is_wrong_is_found_and_put_right(attended: Path) -> None:
     leftover = attended / "tmp" / f"{'0' * 16}-1.tmp"
     leftover.write_bytes(b"half")
     os.utime(leftover, (FIRST_MTIME, FIRST_MTIME))
-    found = cache(attended, "check", code=6)
+    found = asked(attended, "check", code=6)
     # The sweep of a mount that has just started may have been quicker.
     assert found["rows_without_file"] in ([], [gone.stem])
     assert found["files_without_row"] == ["00" * 16]
     assert found["leftovers"] == [leftover.name]
-    mended = cache(attended, "check", "--fix")
+    mended = asked(attended, "check", "--fix")
     assert mended["clean"]
     assert mended["fixed"]["rows_without_file"] in ([], [gone.stem])
     assert len(files_in(attended)) == CHUNKS - 1 == mended["chunks"]
@@ -168,20 +117,20 @@ def test_what_is_wrong_is_found_and_put_right(attended: Path) -> None:
     content = bytearray(flipped.read_bytes())
     content[500] ^= 1
     flipped.write_bytes(content)
-    assert [each["chunk"] for each in cache(attended, "verify", code=6)["bad"]] == [flipped.stem]
-    assert cache(attended, "verify", "--fix")["removed"]
-    assert cache(attended, "verify")["bad"] == []
-    assert cache(attended, "check")["clean"]
+    assert [each["chunk"] for each in asked(attended, "verify", code=6)["bad"]] == [flipped.stem]
+    assert asked(attended, "verify", "--fix")["removed"]
+    assert asked(attended, "verify")["bad"] == []
+    assert asked(attended, "check")["clean"]
 
 
 def test_an_index_made_anew_knows_every_chunk(attended: Path) -> None:
     for _ in range(2):  # as often as one likes
-        assert cache(attended, "rebuild") == {"schema": 1, "recorded": CHUNKS, "removed": 0}
-        assert cache(attended, "check")["chunks"] == CHUNKS
+        assert asked(attended, "rebuild") == {"schema": 1, "recorded": CHUNKS, "removed": 0}
+        assert asked(attended, "check")["chunks"] == CHUNKS
 
 
 def test_a_mount_goes_on_with_an_index_made_anew(live: LiveMount, served: Served) -> None:
-    cache(live.cache, "rebuild")
+    asked(live.cache, "rebuild")
     served.journal.clear()
     assert read_all(live) == make(served)
     assert served.counts["fs.files.get"] == 0
@@ -189,49 +138,49 @@ def test_a_mount_goes_on_with_an_index_made_anew(live: LiveMount, served: Served
     [(pid,)] = db.execute("SELECT pid FROM mount").fetchall()
     db.close()
     assert pid == live.process.pid, "cache-stats is to know who uses the folder"
-    assert cache(live.cache, "evict", "--user", served.user)["chunks"] == CHUNKS
+    assert asked(live.cache, "evict", "--user", served.user)["chunks"] == CHUNKS
 
 
 def test_a_damaged_index_is_found_and_made_anew(left: Path) -> None:
     db = outside(left, write=True)
     db.execute("UPDATE chunk SET length = 7 WHERE id = 1")
     db.close()
-    assert "checksum" in {each["kind"] for each in cache(left, "check", code=6)["findings"]}
-    assert cache(left, "check", "--fix")["chunks"] == CHUNKS
+    assert "checksum" in {each["kind"] for each in asked(left, "check", code=6)["findings"]}
+    assert asked(left, "check", "--fix")["chunks"] == CHUNKS
     db = outside(left, write=True)
     db.execute("UPDATE usage SET chunks = chunks + 1")
     db.close()
-    assert {each["kind"] for each in cache(left, "check", code=6)["findings"]} == {"totals"}
-    assert cache(left, "check", "--fix")["clean"]
+    assert {each["kind"] for each in asked(left, "check", code=6)["findings"]} == {"totals"}
+    assert asked(left, "check", "--fix")["clean"]
     for each in left.glob("index.sqlite*"):
         each.write_bytes(b"nonsense" * 1000)
     assert "cache rebuild" in run(left, "ls", code=4).stderr
-    cache(left, "check", code=6)
-    assert cache(left, "check", "--fix")["chunks"] == CHUNKS
+    asked(left, "check", code=6)
+    assert asked(left, "check", "--fix")["chunks"] == CHUNKS
 
 
 # --- making room ---------------------------------------------------------------------------------
 
 
 def test_what_is_pointed_out_goes(attended: Path) -> None:
-    assert cache(attended, "evict", "--older-than", "1h")["chunks"] == 0
-    assert cache(attended, "evict", "--user", "nobody@example.com")["chunks"] == 0
-    assert cache(attended, "evict", f"{VOLUME}/sub", "--older-than", "0s")["chunks"] == 2
-    assert cache(attended, "evict", "--to-size", "1100K")["chunks"] > 0
+    assert asked(attended, "evict", "--older-than", "1h")["chunks"] == 0
+    assert asked(attended, "evict", "--user", "nobody@example.com")["chunks"] == 0
+    assert asked(attended, "evict", f"{VOLUME}/sub", "--older-than", "0s")["chunks"] == 2
+    assert asked(attended, "evict", "--to-size", "1100K")["chunks"] > 0
     assert sum(file.stat().st_blocks * 512 for file in files_in(attended)) <= 1100 * 1024
-    assert cache(attended, "check")["clean"]
+    assert asked(attended, "check")["clean"]
     left = len(files_in(attended))
-    assert cache(attended, "clear")["chunks"] == left
+    assert asked(attended, "clear")["chunks"] == left
     assert files_in(attended) == []
-    assert cache(attended, "check")["chunks"] == 0
+    assert asked(attended, "check")["chunks"] == 0
 
 
 def test_what_an_open_file_reads_stays(live: LiveMount, served: Served) -> None:
     with (live.path / "main/sales/raw/a.bin").open("rb") as stream:
         stream.read(10)
-        assert cache(live.cache, "clear")["chunks"] == CHUNKS - 3
+        assert asked(live.cache, "clear")["chunks"] == CHUNKS - 3
         assert len(files_in(live.cache)) == 3
-    assert wait_for(lambda: cache(live.cache, "clear")["chunks"] == 3)
+    assert wait_for(lambda: asked(live.cache, "clear")["chunks"] == 3)
     assert read_all(live) == make(served)
 
 
@@ -285,7 +234,7 @@ def test_folders_that_are_no_cache_are_refused(tmp_path: Path, command: list[str
 def test_a_cache_that_is_locked_or_newer_is_refused(left: Path) -> None:
     with (left / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert cache(left, "check")["clean"]
+        assert asked(left, "check")["clean"]
         assert "another mount uses it" in run(left, "clear", code=4).stderr
     db = outside(left, write=True)
     db.pragma("user_version", newest_version() + 1)
@@ -324,7 +273,7 @@ def test_nonsense_on_the_socket_does_nothing(message: bytes, nonsense: LiveMount
     answer = exchange(nonsense, message)
     assert answer == b"" or "refused" in json.loads(answer)
     assert len(files_in(nonsense.cache)) == CHUNKS
-    assert cache(nonsense.cache, "check")["clean"]
+    assert asked(nonsense.cache, "check")["clean"]
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +293,7 @@ def test_clients_that_say_nothing_hold_up_nobody(live: LiveMount) -> None:
     for client in idle:
         client.connect(f"/proc/self/fd/{fd}/control")
     os.close(fd)
-    assert cache(live.cache, "clear")["chunks"] == CHUNKS
+    assert asked(live.cache, "clear")["chunks"] == CHUNKS
     assert live.stop() == 0
     for client in idle:
         client.close()
@@ -354,7 +303,7 @@ def test_clients_that_say_nothing_hold_up_nobody(live: LiveMount) -> None:
 def test_a_killed_mounts_socket_is_in_nobodys_way(live: LiveMount, served: Served, tmp_path: Path) -> None:
     live.kill()
     assert (live.cache / "control").is_socket()
-    assert cache(live.cache, "evict", f"{VOLUME}/b.csv")["chunks"] == 1
+    assert asked(live.cache, "evict", f"{VOLUME}/b.csv")["chunks"] == 1
     with mounted(served, tmp_path) as again:
         assert read_all(again) == make(served)
-        assert wait_for(lambda: len(cache(again.cache, "ls")["files"]) == len(SIZES))
+        assert wait_for(lambda: len(asked(again.cache, "ls")["files"]) == len(SIZES))

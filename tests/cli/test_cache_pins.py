@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cache import SIZES, VOLUME, files_in, make, read_all
-from tests.cli.test_cache_warm import RANGE, asked, run
+from tests.support.commands import asked, run
 from tests.support.mounts import LiveMount, mounted
+from tests.support.sales import SIZES, files_in, make, read_all
 from tests.support.waiting import wait_for
-from tests.support.workspace import Served, serve
+from tests.support.workspace import VOLUME, Served
 
-TOTAL = sum(SIZES.values())
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with serve(tmp_path / "tree") as running:
-        make(running)
-        yield running
-
-
-@pytest.fixture
-def live(served: Served, tmp_path: Path) -> Iterator[LiveMount]:
-    with mounted(served, tmp_path) as running:
-        yield running
+RANGE = "fs.files.get"
 
 
 def state_of(folder: Path) -> str:

@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fuse4dbricks.cli.main import main
 from fuse4dbricks.devworkspace.effects import Hang, Status
-from tests.cli.test_cache import SIZES, VOLUME, Outcome, make, read_all
+from tests.support.commands import asked, run
 from tests.support.mounts import LiveMount, mounted
+from tests.support.sales import SIZES, TOTAL, make, read_all
 from tests.support.waiting import wait_for
-from tests.support.workspace import Served, serve
+from tests.support.workspace import VOLUME, Served
 
 RANGE = "fs.files.get"
-TOTAL = sum(SIZES.values())
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with serve(tmp_path / "tree") as running:
-        make(running)
-        yield running
-
-
-@pytest.fixture
-def live(served: Served, tmp_path: Path) -> Iterator[LiveMount]:
-    with mounted(served, tmp_path) as running:
-        yield running
-
-
-def run(folder: Path, *arguments: str | Path, code: int = 0) -> Outcome:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        given = main(["cache", *map(str, arguments), "--disk-cache-dir", str(folder)])
-    assert given == code, (given, out.getvalue(), err.getvalue())
-    assert "should not have happened" not in err.getvalue()
-    return Outcome(out.getvalue(), err.getvalue())
-
-
-def asked(folder: Path, *arguments: str | Path, code: int = 0) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(run(folder, *arguments, "--json", code=code).stdout)
-    assert document["schema"] == 1
-    return document
 
 
 def is_whole(file: dict[str, Any]) -> bool:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import random
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fuse4dbricks.cli.main import main
+from tests.support.commands import asked, run
 from tests.support.mounts import mounted
 from tests.support.workspace import VOLUME, Served, serve
 
@@ -25,16 +24,12 @@ SIZES = {"a.bin": 2_500_000, "b.csv": 1000, "empty": 0, "sub/c.bin": 1_200_000, 
 CONTENT = {name: random.Random(name).randbytes(size) for name, size in SIZES.items()}
 
 
-def offline(folder: Path, *arguments: str | Path, code: int = 0, of: str = "offline") -> dict[str, Any]:
-    """Run a command here, which saves the second that a process takes to start, and return its JSON."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        given = main([of, *map(str, arguments), "--json", "--disk-cache-dir", str(folder)])
-    assert given == code, (given, out.getvalue(), err.getvalue())
-    assert "should not have happened" not in err.getvalue()
-    document: dict[str, Any] = json.loads(out.getvalue() or '{"schema": 1}')
-    assert document["schema"] == 1
-    return document
+def offline(folder: Path, *arguments: str | Path, code: int = 0) -> dict[str, Any]:
+    return asked(folder, *arguments, code=code, of="offline")
+
+
+def refused(folder: Path, *arguments: str | Path, code: int) -> None:
+    assert run(folder, *arguments, "--json", code=code, of="offline").stdout == ""
 
 
 def put(served: Served, name: str, content: bytes, mtime: int = FIRST_MTIME) -> None:
@@ -118,7 +113,7 @@ def test_a_name_gives_no_orders_to_a_terminal(tmp_path: Path, capsys: pytest.Cap
         put(served, NASTY, b"x")
         with mounted(served, tmp_path) as live:
             assert (live.path / "main/sales/raw" / NASTY).read_bytes() == b"x"
-            assert offline(live.cache, "pin", f"{VOLUME}/{NASTY}", of="cache")["files"] == 1
+            assert asked(live.cache, "pin", f"{VOLUME}/{NASTY}")["files"] == 1
             assert live.stop() == 0
     capsys.readouterr()
     below = f"{VOLUME}/{NASTY}"
@@ -148,16 +143,16 @@ def test_paths_are_as_the_mount_has_them_and_what_it_hides_is_not_told(
         put(served, "sub/c.bin", CONTENT["sub/c.bin"])
         put(served, "b.csv", CONTENT["b.csv"])
         with mounted(served, tmp_path) as open_one:
-            assert offline(open_one.cache, "warm", "/Volumes/main", of="cache")["files"] == 3
+            assert asked(open_one.cache, "warm", "/Volumes/main")["files"] == 3
             assert offline(open_one.cache, "ls")["complete_files"] == 3
             assert open_one.stop() == 0
         with mounted(served, tmp_path, "--securable-denylist", "main.hr", *root) as live:
             shown = {f"{VOLUME}/sub/c.bin", f"{VOLUME}/b.csv"}
-            for asked in ([], [live.path], [live.path / inside], [VOLUME]):
-                assert {each["path"] for each in offline(live.cache, "ls", *asked)["files"]} == shown, asked
-            for asked in ([live.path / inside / "sub"], [f"{VOLUME}/sub"]):
-                listed = offline(live.cache, "ls", *asked)["files"]
-                assert [each["path"] for each in listed] == [f"{VOLUME}/sub/c.bin"], asked
+            for where in ([], [live.path], [live.path / inside], [VOLUME]):
+                assert {each["path"] for each in offline(live.cache, "ls", *where)["files"]} == shown, where
+            for where in ([live.path / inside / "sub"], [f"{VOLUME}/sub"]):
+                listed = offline(live.cache, "ls", *where)["files"]
+                assert [each["path"] for each in listed] == [f"{VOLUME}/sub/c.bin"], where
             assert offline(live.cache, "ls", "/Volumes/main/hr/staff/pay.csv")["files"] == []
             out = tmp_path / "manifest.json"
             assert offline(live.cache, "manifest", "--out", out)["files"] == 2
@@ -223,12 +218,12 @@ def test_another_version_is_changed(served: Served, folder: Path, manifest: Path
 def test_what_is_no_manifest_is_refused(folder: Path, tmp_path: Path, text: str) -> None:
     file = tmp_path / "m.json"
     file.write_text(text)
-    offline(folder, "verify", file, code=2)
+    refused(folder, "verify", file, code=2)
 
 
 def test_no_manifest_at_all(folder: Path, tmp_path: Path) -> None:
-    offline(folder, "verify", tmp_path / "none", code=2)
-    offline(folder, "manifest", "--out", tmp_path / "no" / "folder", code=2)
+    refused(folder, "verify", tmp_path / "none", code=2)
+    refused(folder, "manifest", "--out", tmp_path / "no" / "folder", code=2)
 
 
 def test_an_empty_folder_and_a_foreign_one(tmp_path: Path) -> None:
@@ -236,4 +231,4 @@ def test_an_empty_folder_and_a_foreign_one(tmp_path: Path) -> None:
     empty.mkdir(mode=0o700)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign").chmod(0o777)
-    offline(tmp_path / "foreign", "ls", code=4)
+    refused(tmp_path / "foreign", "ls", code=4)
