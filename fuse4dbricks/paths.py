@@ -66,13 +66,14 @@ class RemotePath:
 
     # A dict keyed by path is the hot lookup of every cache, and a path is made for every request: hashed once,
     # and without a dataclass's or cached_property's own cost, which is a third of a cached stat.
-    __slots__ = ("_hash", "_volume", "parts")
+    __slots__ = ("_hash", "_parent", "_volume", "parts")
 
     parts: tuple[str, ...]
 
     def __init__(self, parts: tuple[str, ...] = ()) -> None:
         self.parts = parts
         self._hash = hash(parts)
+        self._parent: RemotePath | None = None
         self._volume: RemotePath | None = None
 
     def __hash__(self) -> int:
@@ -95,11 +96,17 @@ class RemotePath:
     @property
     def parent(self) -> RemotePath:
         """The folder that holds it; the root is its own parent."""
-        return RemotePath(self.parts[:-1])
+        if self._parent is None:
+            self._parent = RemotePath(self.parts[:-1])
+        return self._parent
 
     def child(self, name: str) -> RemotePath:
         """The path of a checked name inside this folder."""
-        return RemotePath((*self.parts, name))
+        path = RemotePath((*self.parts, name))
+        # Whoever makes a path of a file goes on to ask for both.
+        path._parent = self
+        path._volume = self if len(self.parts) == 3 else self._volume
+        return path
 
     @property
     def depth(self) -> int:

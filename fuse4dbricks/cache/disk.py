@@ -9,7 +9,6 @@ keeps failing is left alone until it works again.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -69,7 +68,7 @@ class DiskTier:
         self._chunk_size = chunk_size
         self._supervisor = supervisor
         self._metrics = metrics
-        self._held: Counter[Held] = Counter()
+        self._held: dict[Held, int] = {}
         self._index = index
         self._shelf: Shelf | None = None
         if index is not None and store is not None and folder is not None and limits.max_bytes > 0:
@@ -119,7 +118,8 @@ class DiskTier:
 
     def hold(self, path: RemotePath, version: Version) -> None:
         """One more reader is open: eviction leaves its chunks alone."""
-        self._held[path, version] += 1
+        held = (path, version)
+        self._held[held] = self._held.get(held, 0) + 1
 
     def release(self, path: RemotePath, version: Version, used: Collection[int] | None = ()) -> None:
         """One reader less; what it ``used`` from RAM (None: any of the file) counts as used here too.
@@ -128,11 +128,11 @@ class DiskTier:
         """
         self._touch(path, version, used)
         held = (path, version)
-        self._held[held] -= 1
-        if self._held[held] <= 0:
-            del self._held[held]
-            if self._shelf is not None:
-                self._shelf.eviction.released()
+        left = self._held.pop(held, 0) - 1
+        if left > 0:
+            self._held[held] = left
+        elif self._shelf is not None:
+            self._shelf.eviction.released()
 
     def _touch(self, path: RemotePath, version: Version, used: Collection[int] | None) -> None:
         shelf = self._shelf

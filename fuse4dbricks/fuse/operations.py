@@ -15,11 +15,11 @@ import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from fuse4dbricks.errors import ReadOnly
-from fuse4dbricks.fuse.guard import DEADLINE_SECONDS, guarded, prompt, silenced
+from fuse4dbricks.fuse.guard import DEADLINE_SECONDS, guarded, guarded_unless, prompt, silenced
 from fuse4dbricks.paths import NAME_MAX
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.vfs.attributes import PREFERRED_IO_BYTES, Attributes
-from fuse4dbricks.vfs.filesystem import Filesystem
+from fuse4dbricks.vfs.filesystem import Filesystem, Opened
 
 #: The service has no quota and tells no free space: a petabyte, all of it free, so that no monitor of full
 #: disks is alarmed by a mount that nobody can fill.
@@ -52,6 +52,12 @@ def entry_of(attributes: Attributes) -> pyfuse3.EntryAttributes:
         mtime = int(attributes.mtime * 1_000_000_000)
         entry.st_atime_ns = entry.st_ctime_ns = entry.st_mtime_ns = mtime
     return entry
+
+
+def _file_of(opened: Opened) -> pyfuse3.FileInfo:
+    return pyfuse3.FileInfo(
+        fh=FileHandleT(opened.number), direct_io=opened.direct_io, keep_cache=opened.keep_cache
+    )
 
 
 class Operations(pyfuse3.Operations):
@@ -152,12 +158,13 @@ class Operations(pyfuse3.Operations):
 
     # --- files
 
-    @guarded
+    def _open_at_once(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo | None:
+        opened = self.filesystem.get_opened(ctx.uid, inode, flags)
+        return None if opened is None else _file_of(opened)
+
+    @guarded_unless(_open_at_once)
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
-        opened = await self.filesystem.open(ctx.uid, inode, flags)
-        return pyfuse3.FileInfo(
-            fh=FileHandleT(opened.number), direct_io=opened.direct_io, keep_cache=opened.keep_cache
-        )
+        return _file_of(await self.filesystem.open(ctx.uid, inode, flags))
 
     @guarded
     async def read(self, fh: FileHandleT, off: int, size: int) -> Any:

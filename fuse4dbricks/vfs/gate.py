@@ -57,6 +57,10 @@ class Gate:
         """
         return self._access.get_viewer(uid) or await self._access.resolve_viewer(uid)
 
+    def get_viewer(self, uid: int) -> Viewer | None:
+        """The principal that ``uid`` is, when he is known and his token was not refused."""
+        return self._access.get_viewer(uid)
+
     async def has_token(self, uid: int) -> bool:
         """Whether ``uid`` has a token that was not refused; an outage refuses nothing."""
         return await self._access.has_valid_token(uid)

@@ -117,6 +117,10 @@ class InodeTable:
         except KeyError:
             raise NoSuchName(f"no inode {ino}") from None
 
+    def get_known(self, ino: int) -> Node | None:
+        """The node of a number, if there is one."""
+        return self._nodes.get(ino)
+
     def find(self, parent: Node, entry: Entry) -> Node:
         """The node of an entry, made if need be. It stays only if somebody refers to it (see :meth:`settle`)."""
         ino = derived_ino(parent.ino, entry)

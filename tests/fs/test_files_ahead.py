@@ -199,6 +199,17 @@ async def test_what_is_here_costs_no_more_than_samples() -> None:
         assert stage.count("started") > 20, "where it ends, the fetching begins"
 
 
+async def test_who_is_served_by_the_kernel_sets_nothing_going_before_he_asks_for_bytes() -> None:
+    async with stage_of() as stage:
+        inos = [(await stage.kernel.walk(at("d", f"f{number:03}"))).ino for number in range(100)]
+        for ino in inos[:99]:
+            opened = await stage.bench.filesystem.open(ADA, ino, os.O_RDONLY)
+            stage.bench.filesystem.release(opened.number)
+        assert not stage.shop.begun
+        await stage.open(99)
+        assert min(stage.shop.begun) == "f100", "what was opened before tells where he goes"
+
+
 async def test_nothing_is_fetched_ahead_in_an_outage() -> None:
     async with stage_of() as stage:
         await stage.open(0)
@@ -208,6 +219,7 @@ async def test_nothing_is_fetched_ahead_in_an_outage() -> None:
         version = stage.bench.workspace.find(path).version
         assert version is not None
         stage.ahead.file_opened(viewer, path, version, lambda _: stage.bench.access.resolve_viewer(ADA))
+        stage.ahead.bytes_asked()
         assert not stage.shop.begun
 
 

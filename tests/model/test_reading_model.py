@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from fuse4dbricks.cache.reading.opened import LateReader
 from fuse4dbricks.cache.reading.ports import ReadBuffer
-from fuse4dbricks.cache.reading.reader import FileReader
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import (
     DeadlineExceeded,
@@ -171,7 +171,7 @@ class Play:
                     nursery.start_soon(self.read_one, opener, reader, read)
         reader.close()
 
-    async def read_one(self, opener: Opener, reader: FileReader, read: Read) -> None:
+    async def read_one(self, opener: Opener, reader: LateReader, read: Read) -> None:
         expected = self.oracle[reader.version][read.offset : read.offset + read.length]
         is_dead = reader.version in self.dead
         try:
@@ -182,7 +182,7 @@ class Play:
         assert found is None or bytes(found) == expected
         assert not found or not is_dead, "nothing of a version that is known to be gone"
 
-    async def answer(self, reader: FileReader, read: Read) -> ReadBuffer | None:
+    async def answer(self, reader: LateReader, read: Read) -> ReadBuffer | None:
         found = reader.get(read.offset, read.length)
         if found is not None:
             return found
@@ -190,7 +190,7 @@ class Play:
             return await reader.read(read.offset, read.length)
         return await interrupted(read.patience, lambda: reader.read(read.offset, read.length))
 
-    def check_error(self, opener: Opener, reader: FileReader, error: RemoteError) -> None:
+    def check_error(self, opener: Opener, reader: LateReader, error: RemoteError) -> None:
         """Errors come from what was broken, and refusals only to him who was refused."""
         assert self.scenario.can_fail, error
         if isinstance(error, VersionChanged):

@@ -38,7 +38,9 @@ class Kernel:
         return await self.read_inode((await self.walk(path)).ino)
 
     async def read_inode(self, ino: int) -> bytes:
-        opened = await self.filesystem.open(self.uid, ino, os.O_RDONLY)
+        opened = self.filesystem.get_opened(self.uid, ino, os.O_RDONLY) or await self.filesystem.open(
+            self.uid, ino, os.O_RDONLY
+        )
         try:
             return bytes(await self.filesystem.read(opened.number, 0, 1 << 20))
         finally:

@@ -16,8 +16,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from fuse4dbricks.cache.reading.data_cache import DataCache, Gauges
+from fuse4dbricks.cache.reading.opened import LateReader
 from fuse4dbricks.cache.reading.ports import Pieces
-from fuse4dbricks.cache.reading.reader import FileReader
 from fuse4dbricks.cache.reading.window import WindowShape
 from fuse4dbricks.concurrency.supervise import Supervisor, supervised
 from fuse4dbricks.entry import Version
@@ -301,7 +301,7 @@ class Rig:
     metrics: Metrics
     supervisor: Supervisor
 
-    def open(self, opener: Opener | None = None, path: RemotePath = PATH) -> FileReader:
+    def open(self, opener: Opener | None = None, path: RemotePath = PATH) -> LateReader:
         """A handle on the file as the service has it now."""
         return self.cache.open(opener or Opener(), path, self.source.files[path][0])
 
@@ -342,7 +342,7 @@ async def reading_rig(
     assert (gauges.in_flight_bytes, gauges.extents, gauges.waiters, gauges.streams) == (0, 0, 0, 0), gauges
 
 
-async def read_through(reader: FileReader, request: int = 32) -> bytes:
+async def read_through(reader: LateReader, request: int = 32) -> bytes:
     """The whole file in order, as ``cat`` reads it."""
     parts = bytearray()
     while piece := await reader.read(len(parts), request):

@@ -28,5 +28,10 @@ class Ahead:
         if self.files is not None:
             self.files.file_opened(viewer, path, version, viewer_at)
 
+    def bytes_asked(self) -> None:
+        """Somebody reads what the kernel does not have."""
+        if self.files is not None:
+            self.files.bytes_asked()
+
 
 NOTHING_AHEAD = Ahead()

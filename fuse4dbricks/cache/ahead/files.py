@@ -10,7 +10,7 @@ bound, until he does, and let go when he does not.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +39,8 @@ MOST_HELD = 64
 SHARE = 8
 #: After so many seconds without a reader a guess was wrong.
 PATIENCE_SECONDS = 10.0
+#: Openings remembered while the kernel answers all reads: more than eight readers that take turns need to be recognised.
+MAX_OPENINGS = 64
 #: Folders remembered in which files were opened.
 MAX_FOLDERS = 256
 
@@ -110,13 +112,31 @@ class FilesAhead:
         self._metrics = metrics
         self._most_bytes = ram_bytes // SHARE
         self._folders: OrderedDict[tuple[Token, RemotePath], _Folder] = OrderedDict()
+        self._openings: deque[tuple[Viewer, RemotePath, Version, ViewerAt]] = deque(maxlen=MAX_OPENINGS)
         self._guesses: dict[tuple[RemotePath, Version], _Guess] = {}
         #: Files on their way, and bytes held or on their way.
         self.in_flight = 0
         self.held_bytes = 0
 
     def file_opened(self, viewer: Viewer, path: RemotePath, version: Version, viewer_at: ViewerAt) -> None:
-        """The viewer, who may read it, opened a file: fetch those that he will come to next."""
+        """The viewer, who may read it, opened a file: fetch those that he will come to next.
+
+        Unless the kernel has all that is opened, which shows when bytes are asked for, or not.
+        """
+        self._openings.append((viewer, path, version, viewer_at))
+        if self._guesses:
+            self.bytes_asked()
+
+    def bytes_asked(self) -> None:
+        """Somebody reads what the kernel does not have, so whoever opens one file after the other may be waiting."""
+        while self._openings:
+            opening = self._openings.popleft()
+            self._note(*opening, goes_on=not self._openings)
+
+    def _note(
+        self, viewer: Viewer, path: RemotePath, version: Version, viewer_at: ViewerAt, *, goes_on: bool
+    ) -> None:
+        """Learn from an opening, and if he ``goes_on`` from there, be ahead of him."""
         guess = self._guesses.get((path, version))
         if guess is not None:
             guess.opened.set()
@@ -127,7 +147,8 @@ class FilesAhead:
             return
         folder = self._folder(viewer, parent)
         run = folder.runs.take(place - bisect_left(listing.folder_places, place))
-        self._go_on(folder, run, listing, viewer_at)
+        if goes_on:
+            self._go_on(folder, run, listing, viewer_at)
 
     def _folder(self, viewer: Viewer, path: RemotePath) -> _Folder:
         key = (viewer.token, path)

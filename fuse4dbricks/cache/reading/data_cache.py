@@ -18,9 +18,10 @@ from fuse4dbricks.cache.reading.anticipation import Anticipation
 from fuse4dbricks.cache.reading.budget import WindowBudget
 from fuse4dbricks.cache.reading.content import Content, Tiers
 from fuse4dbricks.cache.reading.forecast import count_calls
+from fuse4dbricks.cache.reading.opened import LateReader
 from fuse4dbricks.cache.reading.ports import DiskPort, RangeSource, ViewerOf
 from fuse4dbricks.cache.reading.ram import RamTier
-from fuse4dbricks.cache.reading.reader import FileReader, Tallies
+from fuse4dbricks.cache.reading.reader import Tallies
 from fuse4dbricks.cache.reading.tally import HitTally
 from fuse4dbricks.cache.reading.window import WindowShape
 from fuse4dbricks.concurrency.supervise import Supervisor
@@ -91,7 +92,7 @@ class DataCache:
         self._tallies = Tallies(HitTally(metrics, "ram"), HitTally(metrics, "disk"))
         self._contents: WeakValueDictionary[tuple[RemotePath, Version], Content] = WeakValueDictionary()
 
-    def open(self, viewer_of: ViewerOf, path: RemotePath, version: Version) -> FileReader:
+    def open(self, viewer_of: ViewerOf, path: RemotePath, version: Version) -> LateReader:
         """A reader of exactly ``version``. Close it.
 
         Args:
@@ -102,7 +103,7 @@ class DataCache:
         content = self._get_content(path, version)
         self._tiers.disk.hold(path, version)
         self._tiers.ram.opened()
-        return FileReader(content, viewer_of, self._tallies)
+        return LateReader(content, viewer_of, self._tallies)
 
     def anticipate(self, viewer_of: ViewerOf, path: RemotePath, version: Version) -> Anticipation | None:
         """Begin to fetch a whole small file that nobody has opened; None when it is here, or there is no room.

@@ -44,19 +44,17 @@ class FileReader:
         version: what was opened; each byte returned is of it.
     """
 
-    __slots__ = ("_chunk_size", "_content", "_interest", "_is_used", "_tallies", "version")
+    __slots__ = ("_chunk_size", "_content", "_interest", "_tallies", "version")
 
     def __init__(self, content: Content, viewer_of: ViewerOf, tallies: Tallies) -> None:
         self.version = content.version
         self._content = content
         self._interest = Interest(content, viewer_of)
         self._tallies = tallies
-        self._is_used = False
         self._chunk_size = content.tiers.chunk_size
 
     def get(self, offset: int, length: int) -> ReadBuffer | None:
         """Bytes [offset, offset + length), clipped to the file, if no wait is needed; else None."""
-        self._is_used = True
         stop = min(offset + length, self.version.size)
         if offset >= stop:
             return b""
@@ -105,8 +103,7 @@ class FileReader:
         self._interest.leave_all()
         tiers = self._content.tiers
         used, self._content.used = self._content.used, set()
-        # Who opened it and asked for nothing was served by the kernel, which does not say with what.
-        tiers.disk.release(self._content.path, self.version, used if self._is_used else None)
+        tiers.disk.release(self._content.path, self.version, used)
         tiers.ram.closed()
         self._tallies.ram.flush()
         self._tallies.disk.flush()

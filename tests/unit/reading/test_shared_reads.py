@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from fuse4dbricks.cache.reading.reader import FileReader
+from fuse4dbricks.cache.reading.opened import LateReader
 from fuse4dbricks.concurrency.flights import FlightAborted
 from fuse4dbricks.errors import InvalidToken, NoToken, PermissionDenied, Unreachable
 from tests.support.reading import CHUNK, PIECE, Opener, content_of, read_through, reading_rig
@@ -21,7 +21,7 @@ class Outcomes:
         self.bytes: list[bytes] = []
         self.errors: list[Exception] = []
 
-    async def read(self, reader: FileReader, start: int, length: int) -> None:
+    async def read(self, reader: LateReader, start: int, length: int) -> None:
         try:
             self.bytes.append(bytes(await reader.read(start, length)))
         except Exception as error:  # noqa: BLE001 - what it was is what the test is about
