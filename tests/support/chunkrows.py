@@ -278,3 +278,22 @@ async def tier_rig(
 def file_of(rig: TierRig, index: int) -> Path:
     """The file of a chunk of :data:`FILE`."""
     return chunk_file(rig.folder.path, label(index, version=FILE))
+
+
+async def store_by_four(rig: TierRig, versions: Sequence[Version], measure: Callable[[], int]) -> int:
+    """Four readers at once have all chunks of each version stored; the highest that ``measure`` was after any."""
+    highest = 0
+
+    async def reader(turn: int) -> None:
+        nonlocal highest
+        for version in versions[turn::4]:
+            for index in range(10):
+                done = trio.Event()
+                assert rig.tier.publish(PATH, version, index, payload_of(index, version), "42", done.set)
+                await done.wait()
+                highest = max(highest, measure())
+
+    async with trio.open_nursery() as nursery:
+        for turn in range(4):
+            nursery.start_soon(reader, turn)
+    return highest

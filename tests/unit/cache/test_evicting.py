@@ -15,7 +15,7 @@ import trio.testing
 
 from fuse4dbricks.cache.disk import DiskLimits
 from fuse4dbricks.units import MIB
-from tests.support.chunkrows import FILE, DictRows, TierRig, payload_of, tier_rig, until
+from tests.support.chunkrows import FILE, DictRows, TierRig, payload_of, store_by_four, tier_rig, until
 from tests.support.indexes import HandClock
 from tests.support.labels import CHUNK_SIZE, PATH
 
@@ -31,21 +31,8 @@ def disk_usage(folder: Path) -> int:
 async def test_the_limit_holds_as_du_sees_it_while_four_readers_store(tmp_path: Path) -> None:
     limits = DiskLimits(1_700_000, min_free_bytes=0)
     versions = [dataclasses.replace(FILE, last_modified=number) for number in range(30)]
-    highest = 0
     async with tier_rig(tmp_path / "cache", limits=limits) as rig:
-
-        async def reader(turn: int) -> None:
-            nonlocal highest
-            for version in versions[turn::4]:
-                for index in range(10):
-                    done = trio.Event()
-                    if rig.tier.publish(PATH, version, index, payload_of(index, version), "42", done.set):
-                        await done.wait()
-                    highest = max(highest, disk_usage(rig.folder.path))
-
-        async with trio.open_nursery() as nursery:
-            for turn in range(4):
-                nursery.start_soon(reader, turn)
+        highest = await store_by_four(rig, versions, lambda: disk_usage(rig.folder.path))
         assert rig.metrics.get("disk.published") == 300
         assert rig.metrics.get("disk.evicted", reason="size") > 100
         assert 0.7 * limits.max_bytes < highest <= limits.max_bytes
@@ -150,3 +137,19 @@ async def test_to_others_who_fill_the_disk_the_cache_gives_way_slowly(tmp_path: 
             rig.clock.step(30)
         assert rig.metrics.get("disk.refused", reason="room") == 9
         assert await rig.load(9) == payload_of(9)  # what is there is still read
+
+
+async def test_what_is_read_from_ram_or_by_the_kernel_is_not_evicted_as_if_nobody_did(tmp_path: Path) -> None:
+    from_ram, from_kernel, idle = (dataclasses.replace(FILE, last_modified=number) for number in (1, 2, 3))
+    async with tier_rig(tmp_path / "cache", limits=DiskLimits(1_700_000, min_free_bytes=0)) as rig:
+        for version in (from_ram, from_kernel, idle):
+            await rig.store_chunks(*range(10), version=version)
+        for number in range(10, 60):
+            rig.clock.step(1)
+            for version, used in ((from_ram, {1, 2}), (from_kernel, None)):
+                rig.tier.hold(PATH, version)
+                rig.tier.release(PATH, version, used)
+            await rig.store_chunks(*range(10), version=dataclasses.replace(FILE, last_modified=number))
+        assert rig.known(version=idle) == frozenset()
+        assert rig.known(version=from_ram) == {1, 2}
+        assert rig.known(version=from_kernel) == set(range(10))

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from fuse4dbricks.chunks import ChunkLabel, ChunkStore
 from tests.support.chunkrows import FILE, file_of, payload_of, tier_rig, until
 from tests.support.labels import CHUNK_SIZE, PATH
 
@@ -124,3 +125,19 @@ async def test_closing_does_not_wait_for_ever(tmp_path: Path, autojump_clock: tr
         await rig.tier.aclose(within=2.0)
         assert rig.done == []
     assert rig.done == [0]  # the end of the mount frees the buffer all the same
+
+
+class SurprisingStore(ChunkStore):
+    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
+        raise ZeroDivisionError
+
+
+async def test_an_unexpected_exception_ends_one_chunk_and_not_the_mount(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with tier_rig(tmp_path / "cache", store_type=SurprisingStore) as rig:
+        assert rig.offer(0)
+        await rig.settle(1)
+        await until(lambda: rig.metrics.get("tasks.failed", task="publish") == 1)
+        assert rig.known() == frozenset()
+    assert "ZeroDivisionError" in caplog.text

@@ -9,7 +9,7 @@ from fuse4dbricks.cache.disk import DiskLimits
 from fuse4dbricks.index.records import Share
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.units import MIB
-from tests.support.chunkrows import FILE, DictRows, TierRig, payload_of, tier_rig, until
+from tests.support.chunkrows import FILE, DictRows, TierRig, store_by_four, tier_rig, until
 from tests.support.indexes import HandClock
 from tests.support.labels import CHUNK_SIZE, PATH, label
 
@@ -50,22 +50,9 @@ async def test_who_is_over_his_quota_pushes_out_his_own_oldest_chunks_and_nobody
 
 async def test_a_quota_holds_while_several_chunks_of_one_user_are_stored_at_once(tmp_path: Path) -> None:
     limits = DiskLimits(64 * MIB, min_free_bytes=0, user_bytes=TEN_CHUNKS)
-    highest = 0
+    versions = [dataclasses.replace(FILE, last_modified=number) for number in range(20)]
     async with tier_rig(tmp_path / "cache", limits=limits) as rig:
-
-        async def reader(turn: int) -> None:
-            nonlocal highest
-            for number in range(5):
-                version = dataclasses.replace(FILE, last_modified=10 * turn + number)
-                for index in range(10):
-                    done = trio.Event()
-                    assert rig.tier.publish(PATH, version, index, payload_of(index, version), "42", done.set)
-                    await done.wait()
-                    highest = max(highest, taken(rig, "user", "42"))
-
-        async with trio.open_nursery() as nursery:
-            for turn in range(4):
-                nursery.start_soon(reader, turn)
+        highest = await store_by_four(rig, versions, lambda: taken(rig, "user", "42"))
         assert 0.8 * TEN_CHUNKS < highest <= TEN_CHUNKS
         assert rig.metrics.get("disk.published") == 200
 
@@ -126,22 +113,9 @@ async def test_more_than_a_quota_is_never_waited_for(tmp_path: Path) -> None:
 
 async def test_the_number_of_files_is_a_limit(tmp_path: Path) -> None:
     limits = DiskLimits(64 * MIB, min_free_bytes=0, max_files=25)
-    highest = 0
+    versions = [dataclasses.replace(FILE, last_modified=number) for number in range(20)]
     async with tier_rig(tmp_path / "cache", limits=limits) as rig:
-
-        async def reader(turn: int) -> None:
-            nonlocal highest
-            for number in range(5):
-                version = dataclasses.replace(FILE, last_modified=10 * turn + number)
-                for index in range(10):
-                    done = trio.Event()
-                    assert rig.tier.publish(PATH, version, index, payload_of(index, version), "42", done.set)
-                    await done.wait()
-                    highest = max(highest, len(list(rig.folder.path.rglob("chunks/*/*"))))
-
-        async with trio.open_nursery() as nursery:
-            for turn in range(4):
-                nursery.start_soon(reader, turn)
+        highest = await store_by_four(rig, versions, lambda: len(list(rig.folder.path.rglob("chunks/*/*"))))
         assert 20 <= highest <= 25
         assert rig.metrics.get("disk.published") == 200
         assert rig.metrics.get("disk.evicted", reason="files") >= 175

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from fuse4dbricks.cache.disk import DiskLimits
-from fuse4dbricks.chunks import ChunkLabel, ChunkStore
-from tests.support.chunkrows import FILE, DictRows, file_of, payload_of, tier_rig, until
+from fuse4dbricks.cache.storing.upkeep import Upkeep
+from tests.support.chunkrows import FILE, DictRows, TierRig, file_of, payload_of, tier_rig, until
 from tests.support.indexes import HandClock
 from tests.support.labels import PATH
 
@@ -92,36 +90,13 @@ async def test_after_the_loss_of_the_index_nothing_is_stored_until_the_files_are
             assert await rig.load(index) == payload_of(index)
 
 
-class SurprisingStore(ChunkStore):
-    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
-        raise ZeroDivisionError
-
-
-async def test_an_unexpected_exception_ends_one_chunk_and_not_the_mount(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with tier_rig(tmp_path / "cache", store_type=SurprisingStore) as rig:
-        assert rig.offer(0)
-        await rig.settle(1)
-        await until(lambda: rig.metrics.get("tasks.failed", task="publish") == 1)
-        assert rig.known() == frozenset()
-    assert "ZeroDivisionError" in caplog.text
-
-
-async def test_what_is_read_from_ram_or_by_the_kernel_is_not_evicted_as_if_nobody_did(tmp_path: Path) -> None:
-    from_ram, from_kernel, idle = (dataclasses.replace(FILE, last_modified=number) for number in (1, 2, 3))
-    async with tier_rig(tmp_path / "cache", limits=DiskLimits(1_700_000, min_free_bytes=0)) as rig:
-        for version in (from_ram, from_kernel, idle):
-            await rig.store_chunks(*range(10), version=version)
-        for number in range(10, 60):
-            rig.clock.step(1)
-            for version, used in ((from_ram, {1, 2}), (from_kernel, None)):
-                rig.tier.hold(PATH, version)
-                rig.tier.release(PATH, version, used)
-            await rig.store_chunks(*range(10), version=dataclasses.replace(FILE, last_modified=number))
-        assert rig.known(version=idle) == frozenset()
-        assert rig.known(version=from_ram) == {1, 2}
-        assert rig.known(version=from_kernel) == set(range(10))
+async def swept_once(rig: TierRig) -> Upkeep:
+    """Start the sweep, and wait until it has been through the folder."""
+    rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
+    upkeep = rig.tier.upkeep
+    assert upkeep is not None
+    await until(lambda: upkeep.stock.get_progress().finished == 1)
+    return upkeep
 
 
 async def test_a_swept_folder_wakes_nobody_and_the_loss_of_the_index_is_noticed_at_once(
@@ -129,14 +104,11 @@ async def test_a_swept_folder_wakes_nobody_and_the_loss_of_the_index_is_noticed_
 ) -> None:
     async with tier_rig(tmp_path / "cache") as rig:
         await rig.store_chunks(*range(3))
-        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
-        assert rig.tier.upkeep is not None
-        stock = rig.tier.upkeep.stock
-        await until(lambda: stock.get_progress().finished == 1)
+        upkeep = await swept_once(rig)
         await trio.testing.wait_all_tasks_blocked()
         assert trio.lowlevel.current_statistics().seconds_to_next_deadline > 10, "it does not poll"
         await rig.index.renew()
-        await until(lambda: stock.get_progress().finished == 2)
+        await until(lambda: upkeep.stock.get_progress().finished == 2)
         assert rig.index.is_complete
         assert rig.rows.get_totals().chunks == 3
 
@@ -144,11 +116,8 @@ async def test_a_swept_folder_wakes_nobody_and_the_loss_of_the_index_is_noticed_
 async def test_an_index_begun_anew_on_demand_is_swept_once(tmp_path: Path) -> None:
     async with tier_rig(tmp_path / "cache") as rig:
         await rig.store_chunks(*range(3))
-        rig.supervisor.start_soon("sweep", rig.tier.run_sweep)
-        assert rig.tier.upkeep is not None
-        stock = rig.tier.upkeep.stock
-        await until(lambda: stock.get_progress().finished == 1)
-        assert await rig.tier.upkeep.renew() == 2
-        await until(lambda: stock.get_progress().finished == 2)
+        upkeep = await swept_once(rig)
+        assert await upkeep.renew() == 2
+        await until(lambda: upkeep.stock.get_progress().finished == 2)
         await trio.testing.wait_all_tasks_blocked()
-        assert stock.get_progress().finished == 2
+        assert upkeep.stock.get_progress().finished == 2
