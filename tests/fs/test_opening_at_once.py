@@ -10,18 +10,8 @@ from fuse4dbricks.cache.freshness import Ttls
 from fuse4dbricks.errors import VersionChanged
 from fuse4dbricks.vfs.control.tree import README_INO, TOKEN_INO
 from fuse4dbricks.vfs.inodes import ROOT_INO
-from tests.support.fakes import (
-    ADA,
-    BOB,
-    PERMISSION_TTL,
-    Bench,
-    Setting,
-    at,
-    bench_of,
-    bytes_of,
-    token_of,
-    workspace_with,
-)
+from tests.support.benches import Bench, Setting, bench_of
+from tests.support.fakes import ADA, BOB, PERMISSION_TTL, at, bytes_of, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 FILE = at("d", "f")
