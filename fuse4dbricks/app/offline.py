@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuse4dbricks.app.whole_file import writing_whole
 from fuse4dbricks.chunks import CacheFolder, ChunkName
 from fuse4dbricks.chunks.found import read_found
 from fuse4dbricks.errors import CacheError, ChunkUnusable, ConfigError
@@ -157,20 +157,9 @@ def write_manifest(manifest: dict[str, Any], out: Path) -> None:
     Raises:
         ConfigError: it cannot be written there.
     """
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8") as stream:
-                json.dump(manifest, stream, indent=1)
-                stream.write("\n")
-            temporary.replace(out)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror}") from error
+    with writing_whole(out) as stream:
+        json.dump(manifest, stream, indent=1)
+        stream.write("\n")
 
 
 def read_manifest(file: Path) -> list[dict[str, Any]]:
