@@ -161,9 +161,10 @@ async def _write_head(exchange: Exchange, message: Message) -> None:
     await exchange.connection.write(b"\r\n".join(lines) + b"\r\n\r\n")
 
 
-async def _send_transformed(
+async def send_transformed(
     exchange: Exchange, proceed: Proceed, transform: Callable[[bytes], bytes], **changes: str | None
 ) -> None:
+    """Let the exchange proceed, and send ``transform`` of the whole body with these headers changed."""
     started: list[Message] = []
     body = bytearray()
 
@@ -191,7 +192,7 @@ class LongBody:
     async def play(self, exchange: Exchange, proceed: Proceed, active: ActiveFault) -> None:
         """Append zeros."""
         del active
-        await _send_transformed(exchange, proceed, lambda body: body + bytes(self.extra))
+        await send_transformed(exchange, proceed, lambda body: body + bytes(self.extra))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ class Gzip:
     async def play(self, exchange: Exchange, proceed: Proceed, active: ActiveFault) -> None:
         """Compress and label."""
         del active
-        await _send_transformed(
+        await send_transformed(
             exchange, proceed, lambda body: gzip.compress(body + bytes(self.bomb)), content_encoding="gzip"
         )
 
@@ -217,4 +218,4 @@ class Garbled:
     async def play(self, exchange: Exchange, proceed: Proceed, active: ActiveFault) -> None:
         """Keep the first part."""
         del active
-        await _send_transformed(exchange, proceed, lambda body: body[: int(len(body) * self.keep_fraction)])
+        await send_transformed(exchange, proceed, lambda body: body[: int(len(body) * self.keep_fraction)])

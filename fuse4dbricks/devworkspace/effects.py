@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.responses import Response
 from starlette.types import Message
 
+from fuse4dbricks.devworkspace.body_effects import send_transformed
 from fuse4dbricks.devworkspace.connection import Dropped, with_headers
 from fuse4dbricks.devworkspace.faults import ActiveFault, Exchange, Proceed
 
@@ -247,18 +248,9 @@ class EndlessPages:
         query = parse_qsl(exchange.scope["query_string"].decode("ascii"), keep_blank_values=True)
         kept = [(name, value) for name, value in query if name != "page_token"]
         exchange.scope["query_string"] = urlencode(kept).encode()
-        body = bytearray()
-        started: list[Message] = []
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                started.append(message)
-                return
-            body.extend(message.get("body", b""))
-            if not message.get("more_body"):
-                token = f"again-{active.fired}" if self.fresh_tokens else "again"
-                whole = json.dumps(json.loads(body) | {"next_page_token": token}).encode()
-                await exchange.send(with_headers(started[0], {"content-length": str(len(whole))}))
-                await exchange.send({"type": "http.response.body", "body": whole})
-
-        await proceed(exchange.sending(send))
+        token = f"again-{active.fired}" if self.fresh_tokens else "again"
+        await send_transformed(
+            exchange,
+            proceed,
+            lambda body: json.dumps(json.loads(body) | {"next_page_token": token}).encode(),
+        )
