@@ -16,6 +16,9 @@ from fuse4dbricks.errors import NameTooLong, NoSuchName
 #: Linux NAME_MAX, in bytes of UTF-8.
 NAME_MAX = 255
 
+#: Where the workspace has its volumes.
+VOLUMES = "/Volumes"
+
 _IMPOSSIBLE = frozenset({b"", b".", b".."})
 _KIND_BY_DEPTH = (Kind.ROOT, Kind.CATALOG, Kind.SCHEMA, Kind.VOLUME)
 
@@ -86,7 +89,7 @@ class RemotePath:
         return f"RemotePath({self.parts!r})"
 
     def __str__(self) -> str:
-        return "/Volumes" + "".join(f"/{part}" for part in self.parts)
+        return VOLUMES + "".join(f"/{part}" for part in self.parts)
 
     @property
     def name(self) -> str:

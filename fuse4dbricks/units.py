@@ -1,6 +1,8 @@
-"""Sizes, durations and names as people write and read them."""
+"""Sizes, durations, times and names as people write and read them."""
 
 from __future__ import annotations
+
+import time
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -30,6 +32,11 @@ def format_seconds(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def format_moment(unix: float) -> str:
+    """A Unix time as a local one, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix))
 
 
 def printable(text: str) -> str:

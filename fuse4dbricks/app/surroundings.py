@@ -16,13 +16,10 @@ import threading
 from pathlib import Path
 
 from fuse4dbricks.errors import CacheFolderError, MountError
-from fuse4dbricks.fuse.connection import find_mount
+from fuse4dbricks.fuse.connection import OUR_TYPE, find_mount
 
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
-
-#: File system type of our mounts: "fuse" and the subtype that ``fuse/session.py`` mounts with.
-OUR_TYPE = "fuse.fuse4dbricks"
 
 #: Dead mounts of ours that may lie on each other at one path (older programs stacked them).
 MAX_STACKED = 8

@@ -21,7 +21,7 @@ from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
 from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.cli.table import CommandTable
 from fuse4dbricks.errors import ConfigError, UserError
-from fuse4dbricks.units import format_bytes, printable
+from fuse4dbricks.units import format_bytes, format_moment, printable
 
 if TYPE_CHECKING:
     from fuse4dbricks.app.upkeep.errands import Freed
@@ -236,7 +236,7 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     _, files = _load_files(disk_cache_dir, path)
     document = {"files": [_file(each) for each in files]}
     lines = [
-        f"{format_bytes(each.size):>10} {_percent(each):>5}  {_day(each.last_access)}  {each.path}"
+        f"{format_bytes(each.size):>10} {_percent(each):>5}  {format_moment(each.last_access)}  {each.path}"
         for each in files
     ]
     _print(as_json, document, lines or ["Nothing is cached there."])
@@ -281,7 +281,3 @@ def _file(each: CachedFile) -> dict[str, Any]:
 
 def _percent(each: CachedFile) -> str:
     return f"{100 * each.cached_bytes // each.size if each.size else 100}%"
-
-
-def _day(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fuse4dbricks.cli.cache_options import folder_option, json_option
+from fuse4dbricks.cli.places import folder_of
 from fuse4dbricks.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def cache_stats(
         raise ConfigError("--json, --prometheus and --html exclude each other")
     if watch and (prometheus or html):
         raise ConfigError("--watch goes with the table and with --json only")
-    folder = (disk_cache_dir or _default_folder()).expanduser()
+    folder = folder_of(disk_cache_dir)
 
     def load() -> Statistics:
         from fuse4dbricks.cache.statistics import load_statistics  # noqa: PLC0415 - see cli/__init__
@@ -96,12 +97,6 @@ def cache_stats(
     except BrokenPipeError:
         # Who reads has seen enough (`| head`); what Python still holds back must not fail at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _default_folder() -> Path:
-    from fuse4dbricks.config import default_cache_folder  # noqa: PLC0415 - see cli/__init__
-
-    return default_cache_folder()
 
 
 def _printer(
@@ -164,20 +159,10 @@ def _write_page(statistics: Statistics, file: Path, top: int) -> None:
     Raises:
         ConfigError: it cannot be written there.
     """
-    import tempfile  # noqa: PLC0415
-
+    from fuse4dbricks.app.whole_file import writing_whole  # noqa: PLC0415
     from fuse4dbricks.cli.stats.page import page  # noqa: PLC0415
 
     text = page(statistics, top=top)
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            Path(temporary).replace(file)
-        except BaseException:  # raised on: only the temporary file must not stay
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror}") from error
+    with writing_whole(file) as stream:
+        stream.write(text)
     click.echo(f"wrote {file}")

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fuse4dbricks.app.ending import END_SIGNALS
-from fuse4dbricks.app.surroundings import MAX_STACKED, OUR_TYPE, unmount_lazily
-from fuse4dbricks.fuse.connection import find_mount
+from fuse4dbricks.app.surroundings import MAX_STACKED, unmount_lazily
+from fuse4dbricks.fuse.connection import OUR_TYPE, find_mount
 
 #: Seconds that the demo waits for the cleaning; a slow disk goes on without it.
 PATIENCE = 20.0

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 import click
 
+from fuse4dbricks.paths import VOLUMES
 from fuse4dbricks.units import GIB, KIB, MIB
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _SIZES = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-VOLUMES = "/Volumes"
-FSTYPE = "fuse.fuse4dbricks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +64,12 @@ def spot(text: str) -> Spot:
     Raises:
         click.BadParameter: it is neither.
     """
-    from fuse4dbricks.fuse.connection import read_mounts  # noqa: PLC0415 - --help needs none of it
+    from fuse4dbricks.fuse.connection import OUR_TYPE, read_mounts  # noqa: PLC0415 - --help needs none of it
 
     path = os.path.abspath(text)  # noqa: PTH100 - a look at the path could hang in a dead mount
     for mount in reversed(read_mounts()):
         top = mount.mountpoint.rstrip("/")
-        if mount.fstype == FSTYPE and (path == top or path.startswith(f"{top}/")):
+        if mount.fstype == OUR_TYPE and (path == top or path.startswith(f"{top}/")):
             return Spot(VOLUMES + path[len(top) :], mount.source)
     if path != VOLUMES and not path.startswith(f"{VOLUMES}/"):
         raise click.BadParameter(f"{text!r} is neither in a mount of fuse4dbricks nor in {VOLUMES}")

@@ -21,7 +21,7 @@ from fuse4dbricks.cli.options import ENVIRONMENT
 from fuse4dbricks.cli.places import folder_of, placed, sight_of
 from fuse4dbricks.cli.warm import SCHEMA, work
 from fuse4dbricks.errors import UserError
-from fuse4dbricks.units import format_bytes, format_seconds, printable
+from fuse4dbricks.units import format_bytes, format_moment, format_seconds, printable
 
 
 class NoSuchPinError(UserError):
@@ -49,7 +49,11 @@ def pin(path: str, ttl: str | None, disk_cache_dir: Path | None, as_json: bool, 
         is_quiet=as_json or not sys.stderr.isatty(),
         options=given(options),
     )
-    ends = "until it is unpinned" if state["expires_at"] is None else f"until {_moment(state['expires_at'])}"
+    ends = (
+        "until it is unpinned"
+        if state["expires_at"] is None
+        else f"until {format_moment(state['expires_at'])}"
+    )
     missing = state["to_fetch_bytes"]
     lines = [f"{state['path']} is pinned {ends}: {state['files']:,} files, {format_bytes(state['bytes'])}."]
     if missing:
@@ -107,7 +111,3 @@ def _line(each: dict[str, Any]) -> str:
     if each.get("files") is not None:
         words.append(f"{each['files']:,} files, {format_bytes(each['bytes'])}")
     return "  ".join(words)
-
-
-def _moment(unix: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fuse4dbricks.cli.measures import VOLUMES, spot
-from fuse4dbricks.config import default_cache_folder
+from fuse4dbricks.cli.measures import spot
+from fuse4dbricks.paths import VOLUMES
 from fuse4dbricks.visibility import EVERYTHING, Visibility, parse_patterns
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Place:
 
 def folder_of(given: Path | None) -> Path:
     """The cache folder that is meant."""
+    from fuse4dbricks.config import default_cache_folder  # noqa: PLC0415 - --help needs none of it
+
     return (given or default_cache_folder()).expanduser()
 
 

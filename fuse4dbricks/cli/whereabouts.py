@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuse4dbricks.errors import MountError
+from fuse4dbricks.paths import VOLUMES
 
 #: As many links as the kernel follows (MAXSYMLINKS).
 MAX_LINKS = 40
-VOLUMES = "/Volumes"
-FSTYPE = "fuse.fuse4dbricks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,9 @@ def find_asked(text: str, mountpoint: Path | None) -> Asked:
     Raises:
         MountError: there is none, or more than one for a path that does not say which.
     """
-    from fuse4dbricks.fuse.connection import read_mounts  # noqa: PLC0415 - --help needs none of it
+    from fuse4dbricks.fuse.connection import OUR_TYPE, read_mounts  # noqa: PLC0415 - --help needs none of it
 
-    mounts = list(dict.fromkeys(each.mountpoint for each in read_mounts() if each.fstype == FSTYPE))
+    mounts = list(dict.fromkeys(each.mountpoint for each in read_mounts() if each.fstype == OUR_TYPE))
     if mountpoint is not None:
         top = os.path.abspath(mountpoint)  # noqa: PTH100 - a look at the path could hang in a dead mount
         if top not in mounts:

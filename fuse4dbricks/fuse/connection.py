@@ -19,6 +19,10 @@ READ_AHEAD_KB = 4096
 #: everybody's thirteenth, and 64 made a cached read wait 75 s behind 200 (L10). Below the tasks of ``session.py``.
 MAX_BACKGROUND = 1000
 
+#: What is mounted as; with it the kernel's table shows ours as :data:`OUR_TYPE`.
+SUBTYPE = "fuse4dbricks"
+OUR_TYPE = f"fuse.{SUBTYPE}"
+
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -29,7 +33,7 @@ class MountLine:
     Attributes:
         device: "major:minor"; for FUSE, the minor number is the connection's.
         mountpoint: unescaped.
-        fstype: such as "fuse.fuse4dbricks".
+        fstype: such as :data:`OUR_TYPE`.
         source: what was given as fsname.
     """
 

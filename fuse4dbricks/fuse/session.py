@@ -17,7 +17,7 @@ import trio
 
 from fuse4dbricks.concurrency.supervise import supervised
 from fuse4dbricks.errors import MountError
-from fuse4dbricks.fuse.connection import tune
+from fuse4dbricks.fuse.connection import SUBTYPE, tune
 from fuse4dbricks.fuse.guard import DEADLINE_SECONDS
 from fuse4dbricks.fuse.operations import Operations
 from fuse4dbricks.fuse.pages import KernelPages
@@ -26,8 +26,6 @@ from fuse4dbricks.vfs.filesystem import Filesystem
 
 logger = logging.getLogger("fuse4dbricks.fuse")
 
-#: Shown as the type of the mount ("fuse.fuse4dbricks").
-SUBTYPE = "fuse4dbricks"
 #: Seconds that requests in flight get to finish when the mount is asked to end.
 GRACE_SECONDS = 1.5
 #: Requests worked on at once. pyfuse3's own 99 is reached by a hundred reads of a stalled server, and then

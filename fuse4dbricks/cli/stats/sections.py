@@ -6,12 +6,11 @@ would repaint the terminal of whoever looks at the cache. So every text that lea
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from fuse4dbricks.cache.statistics import Group, MountState, Statistics
-from fuse4dbricks.units import format_bytes, format_seconds, printable
+from fuse4dbricks.units import format_bytes, format_moment, format_seconds, printable
 
 #: What each dimension is called above its table.
 GROUPED = {
@@ -58,7 +57,7 @@ def percent(fraction: float | None) -> str:
 
 def when(unix: float | None) -> str:
     """Local time, to the minute."""
-    return "–" if unix is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(unix))
+    return "–" if unix is None else format_moment(unix)
 
 
 def facts_of(statistics: Statistics) -> list[tuple[str, str]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fuse4dbricks.errors import FsError
-from fuse4dbricks.paths import ROOT, RemotePath, name_from_kernel
+from fuse4dbricks.paths import ROOT, VOLUMES, RemotePath, name_from_kernel
 
-VOLUMES = b"/Volumes"
+_VOLUMES = VOLUMES.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ def parse_place(raw: bytes, root: RemotePath) -> Place:
         root: what the mount point shows.
     """
     raw = raw.removesuffix(b"\n")
-    is_remote = raw == VOLUMES or raw.startswith(VOLUMES + b"/")
-    words = [word for word in raw.removeprefix(VOLUMES if is_remote else b"").split(b"/") if word]
+    is_remote = raw == _VOLUMES or raw.startswith(_VOLUMES + b"/")
+    words = [word for word in raw.removeprefix(_VOLUMES if is_remote else b"").split(b"/") if word]
     path, problem = ROOT if is_remote else root, ""
     try:
         for word in words:
