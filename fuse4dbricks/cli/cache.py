@@ -17,16 +17,15 @@ import click
 
 from fuse4dbricks.cli.cache_options import cache_options
 from fuse4dbricks.cli.measures import age, size
-from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
+from fuse4dbricks.cli.places import folder_of, placed, sight_of
 from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.cli.table import CommandTable
 from fuse4dbricks.errors import ConfigError, UserError
-from fuse4dbricks.units import format_bytes, format_moment, printable
+from fuse4dbricks.units import format_bytes, printable
 
 if TYPE_CHECKING:
     from fuse4dbricks.app.upkeep.errands import Freed
     from fuse4dbricks.app.upkeep.inspection import Inspection
-    from fuse4dbricks.index.contents import CachedFile
 
 #: Of the JSON that these commands print; grows when a field changes its meaning or goes.
 SCHEMA = 1
@@ -48,6 +47,8 @@ ELSEWHERE = {
     "unpin": "fuse4dbricks.cli.pins:unpin",
     "pins": "fuse4dbricks.cli.pins:pins",
     "sql": "fuse4dbricks.cli.sql:sql",
+    "ls": "fuse4dbricks.cli.listed:ls",
+    "du": "fuse4dbricks.cli.listed:du",
 }
 
 
@@ -223,61 +224,3 @@ def _evict(disk_cache_dir: Path | None, as_json: bool, order: str, arguments: di
     if pinned:
         lines.append(f"{format_bytes(pinned)} are pinned and stay; `cache pins` lists what pins them.")
     _print(as_json, {"chunks": freed.chunks, "disk_bytes": freed.bytes, "pinned_bytes": pinned}, lines)
-
-
-# --- what is there -------------------------------------------------------------------------------
-
-
-@cache.command()
-@click.argument("path", required=False)
-@cache_options
-def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
-    """List the files below PATH that are cached: size, how much of it is here, last read, path."""
-    _, files = _load_files(disk_cache_dir, path)
-    document = {"files": [_file(each) for each in files]}
-    lines = [
-        f"{format_bytes(each.size):>10} {_percent(each):>5}  {format_moment(each.last_access)}  {each.path}"
-        for each in files
-    ]
-    _print(as_json, document, lines or ["Nothing is cached there."])
-
-
-@cache.command()
-@click.argument("path", required=False)
-@cache_options
-def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
-    """Say how much disk space the cached chunks below PATH take: each entry of the folder, and in all."""
-    top, files = _load_files(disk_cache_dir, path)
-    sums: dict[str, int] = {}
-    for each in files:
-        inside = str(each.path)[len(top) :].strip("/").partition("/")[0]
-        name = f"{top}/{inside}" if inside else top
-        sums[name] = sums.get(name, 0) + each.disk_bytes
-    total = sum(sums.values())
-    rows = sorted(sums.items(), key=lambda item: -item[1])
-    document = {
-        "path": top,
-        "disk_bytes": total,
-        "entries": [{"path": name, "disk_bytes": count} for name, count in rows],
-    }
-    lines = [f"{format_bytes(count):>10}  {name}" for name, count in [*rows, (f"{top} in all", total)]]
-    _print(as_json, document, lines)
-
-
-def _load_files(disk_cache_dir: Path | None, path: str | None) -> tuple[str, list[CachedFile]]:
-    """The path that is meant, and what is cached below it of what the mount, if there is one, shows."""
-    from fuse4dbricks.app.upkeep.inspection import list_files  # noqa: PLC0415 - --help needs none of it
-
-    folder = folder_of(disk_cache_dir)
-    sight = sight_of(folder)
-    place = placed(path, sight)
-    found = list_files(folder, remote(place.path), place.host)
-    return place.path.rstrip("/"), [each for each in found if sight.visibility.shows(each.path)]
-
-
-def _file(each: CachedFile) -> dict[str, Any]:
-    return {**asdict(each), "path": str(each.path)}
-
-
-def _percent(each: CachedFile) -> str:
-    return f"{100 * each.cached_bytes // each.size if each.size else 100}%"

@@ -1,39 +1,45 @@
 """What is cached below a path, and what is recorded of chunk files, for another process than the mount's.
 
-The difficulty: it may be a million chunks, and the mount writes meanwhile. So each question is one statement on a
-read-only connection, and who asks waits for locks and not the mount. The files of a million chunks take some 5 s.
+The difficulty: it may be a million files, the mount writes meanwhile, and who asks may be a pager that nobody scrolls: no
+log is cut back while somebody reads. So files come in pages, each a read of its own that ends before the next is asked
+for, and goes on behind the last one by the index of their paths.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
-from fuse4dbricks.index.connection import Row
+from fuse4dbricks.index.connection import Binds, Row
+from fuse4dbricks.index.disk_use import AT_ONCE, Folder, Shows, load_disk_use
 from fuse4dbricks.index.outside import reading_from_outside
 from fuse4dbricks.index.pinning import ALL_PINS, PINS_SINCE, sound_pins
 from fuse4dbricks.index.records import Pin
 from fuse4dbricks.index.rowsum import to_unsigned
-from fuse4dbricks.index.tree_rows import index_path
+from fuse4dbricks.index.tree_rows import path_ranges
 from fuse4dbricks.paths import RemotePath
 
+#: Files of one page: a read of some milliseconds.
+PAGE = 1000
+
+_HOSTS = "SELECT id, host FROM workspace WHERE ?1 IS NULL OR host = ?1 ORDER BY host"
 _FILES = """
-    SELECT w.host, v.path, v.size, v.cached_bytes, v.chunks, v.last_modified,
-           (SELECT sum(disk_bytes) FROM chunk c WHERE c.version_id = v.id),
-           (SELECT max(last_access_ms) FROM chunk c WHERE c.version_id = v.id)
-    FROM file_version v JOIN workspace w ON w.id = v.workspace_id
-    WHERE (?1 = '' OR v.path = ?1 OR (v.path > ?1 || '/' AND v.path < ?1 || '0')) AND (?2 IS NULL OR w.host = ?2)
-    ORDER BY w.host, v.path, v.version_key"""
+    SELECT f.path, f.version_key, f.size, f.cached_bytes, f.chunks,
+           coalesce(sum(c.disk_bytes), 0), f.last_modified, coalesce(max(c.last_access_ms), 0) / 1000.0
+    FROM (SELECT * FROM file_version
+          WHERE workspace_id = ?1 AND (path, version_key) > (?2, ?3) AND path < ?4
+          ORDER BY path, version_key LIMIT ?5) f
+    LEFT JOIN chunk c ON c.version_id = f.id GROUP BY f.path, f.version_key ORDER BY f.path, f.version_key"""
 _PINNED = "SELECT coalesce(sum(pinned_bytes), 0) FROM usage"
 _RECORDED = "SELECT length, checksum FROM chunk WHERE name = ?"
 
 
-@dataclass(frozen=True, slots=True)
-class CachedFile:
+class CachedFile(NamedTuple):
     """One version of a file that is cached, in part or as a whole.
 
     Attributes:
@@ -63,12 +69,30 @@ class Contents:
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
 
-    def files(self, under: RemotePath, host: str | None = None) -> Iterator[CachedFile]:
-        """What is cached of a file, or of all that is in a folder, in the order of paths."""
-        for row in self._rows(_FILES, (index_path(under), host)):
-            size, cached, chunks, modified, disk, used = row[2:]
-            path = RemotePath(tuple(row[1].split("/")))
-            yield CachedFile(row[0], path, size, cached, chunks, disk or 0, modified, (used or 0) / 1000)
+    def files(self, under: RemotePath, host: str | None = None, *, page: int = PAGE) -> Iterator[CachedFile]:
+        """What is cached of a file, or of all that is in a folder, in the order of paths.
+
+        What the mount adds or evicts meanwhile may be told or not; each file is told once.
+        """
+        for workspace_id, its_host in self._rows(_HOSTS, (host,)):
+            for low, high in path_ranges(under):
+                for row in self._pages(workspace_id, low, high, page):
+                    yield CachedFile(its_host, RemotePath(tuple(row[0].split("/"))), *row[2:])
+
+    def _pages(self, workspace_id: int, low: str, high: str, page: int) -> Iterator[Row]:
+        # No path of a version with this key is left out: it is below all integers.
+        after: tuple[str, float] = (low, -math.inf)
+        while rows := self._rows(_FILES, (workspace_id, *after, high, page)):
+            yield from rows
+            if len(rows) < page:
+                return
+            after = rows[-1][:2]
+
+    def disk_use(
+        self, under: RemotePath, host: str | None, shows: Shows, *, at_once: int = AT_ONCE
+    ) -> dict[str, int]:
+        """What the entries of a folder take; see :func:`~fuse4dbricks.index.disk_use.load_disk_use`."""
+        return load_disk_use(self._db, Folder(under, host), shows, at_once)
 
     def recorded(self, names: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Length and checksum of the chunks of these names that have a row."""
@@ -85,7 +109,7 @@ class Contents:
         """What is pinned, on the disk."""
         return int(self._rows(_PINNED, ())[0][0])
 
-    def _rows(self, sql: str, binds: tuple[str | bytes | None, ...]) -> list[Row]:
+    def _rows(self, sql: str, binds: Binds) -> list[Row]:
         return self._db.execute(sql, binds).fetchall()
 
 

@@ -45,6 +45,15 @@ def index_path(path: RemotePath) -> str:
     return "/".join(path.parts)
 
 
+def path_ranges(under: RemotePath) -> tuple[tuple[str, str], ...]:
+    """Between which paths (the first included, the second not) a file lies, or all that is in a folder, in their order.
+
+    Names hold neither NUL nor a slash, and in the order of bytes "0" follows "/".
+    """
+    path = index_path(under)
+    return ((path, f"{path}\0"), (f"{path}/", f"{path}0")) if path else (("", "\U0010ffff"),)
+
+
 def viewer_of(principal: str | None) -> str:
     """The viewer column for a principal's id, or for what all share."""
     return SHARED if principal is None else principal

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,10 @@ from tests.support.sales import CHUNKS, SIZES, files_in, make, read_all
 from tests.support.trees import FIRST_MTIME
 from tests.support.waiting import wait_for
 from tests.support.workspace import VOLUME, Served, serve
+
+
+def used_by(files: list[Path]) -> int:
+    return sum(file.stat().st_blocks * 512 for file in files)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +79,23 @@ def test_what_is_cached_is_told_and_in_order_and_as_it_was_written(attended: Pat
         f"{VOLUME}/sub/c.bin"
     ]
     assert asked(attended, "ls", f"{VOLUME}/su")["files"] == []
+    assert run(attended, "ls", f"{VOLUME}/su").stdout == "Nothing is cached there.\n"
+    assert {each["last_modified"] for each in listed} == {int(FIRST_MTIME)}
+    assert sum(each["disk_bytes"] for each in listed) == used_by(files_in(attended))
     used = asked(attended, "du", VOLUME)
     assert {each["path"] for each in used["entries"]} == {
         f"{VOLUME}/{name}" for name in ("a.bin", "b.csv", "sub")
     }
-    assert used["disk_bytes"] == sum(file.stat().st_blocks * 512 for file in files_in(attended))
+    assert used["disk_bytes"] == used_by(files_in(attended))
+    assert asked(attended, "du", f"{VOLUME}/su") == {
+        "schema": 1,
+        "path": f"{VOLUME}/su",
+        "disk_bytes": 0,
+        "entries": [],
+    }
+    assert [asked(attended, "du", path)["disk_bytes"] for path in ("/Volumes", "/Volumes/main")] == [
+        used["disk_bytes"]
+    ] * 2
     assert f"{VOLUME}/b.csv" in run(attended, "ls").stdout
     assert "in all" in run(attended, "du").stdout
 
@@ -86,6 +104,25 @@ def test_what_is_cached_is_told_and_in_order_and_as_it_was_written(attended: Pat
     assert run(attended, "check").stdout.startswith(f"In order: {CHUNKS} chunks")
     verified = asked(attended, "verify")
     assert (verified["chunks"], verified["bytes"], verified["bad"]) == (CHUNKS, sum(SIZES.values()), [])
+
+
+def test_who_wants_no_more_lines_gets_no_complaint(left: Path) -> None:
+    """``cache ls | head``: the pipe is closed before the first line is written."""
+    commands = (["ls"], ["ls", "--json"], ["du"], ["du", "--json"])
+    running = []
+    for command in commands:
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        words = ["cache", *command, "--disk-cache-dir", str(left)]
+        with open(write_end, "wb") as stream:  # noqa: PTH123 - a descriptor
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "fuse4dbricks", *words], stdout=stream, stderr=subprocess.PIPE
+                )
+            )
+    for command, process in zip(commands, running, strict=True):
+        _, complaint = process.communicate(timeout=60)
+        assert (complaint, process.returncode) == (b"", 1), command
 
 
 def test_a_path_in_a_mount_is_one_of_the_workspace(live: LiveMount) -> None:

@@ -10,15 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fuse4dbricks.chunks import CacheFolder, ChunkName
 from fuse4dbricks.chunks.found import list_shard, list_temporary, verify_found
 from fuse4dbricks.chunks.layout import SHARDS
 from fuse4dbricks.errors import ChunkUnusable, IndexUnavailable
 from fuse4dbricks.index.checks import CheckReport, Finding, check
-from fuse4dbricks.index.contents import CachedFile, contents_of
-from fuse4dbricks.paths import RemotePath
+from fuse4dbricks.index.contents import contents_of
 
 #: With a mount at work: looks, and seconds between them. A chunk gets its row within milliseconds of its file.
 LOOKS = 4
@@ -149,16 +147,3 @@ def verify(folder: CacheFolder, on_progress: Callable[[int, int], None]) -> Veri
                     bad.append(BadChunk(name, "it is not the file that the index has"))
             on_progress(done, len(names))
     return Verification(len(names), size, tuple(bad))
-
-
-def list_files(path: Path, under: RemotePath, host: str | None) -> list[CachedFile]:
-    """What is cached below a path, in the folder ``path``; empty where nothing was ever cached.
-
-    Raises:
-        CacheFolderError: the folder or its index cannot be used.
-    """
-    with CacheFolder.open(path, exclusive=False) as folder:
-        if not folder.index_path.exists():
-            return []
-        with contents_of(folder.index_path) as contents:
-            return list(contents.files(under, host))

@@ -1,0 +1,112 @@
+"""``fuse4dbricks cache ls`` and ``cache du``: what is in the cache.
+
+The difficulty: it may be a million files, and who asks may want the first ten of them. So lines go out as they are found, some
+hundred at a time (a write for each is half of what the command takes), and JSON is written piece by piece, as one object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fuse4dbricks.cli.cache_options import cache_options
+from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
+from fuse4dbricks.units import format_bytes, format_moment, printable
+
+if TYPE_CHECKING:
+    from fuse4dbricks.app.upkeep.listing import Below
+    from fuse4dbricks.index.contents import CachedFile
+
+#: Of the JSON that these commands print; grows when a field changes its meaning or goes.
+SCHEMA = 1
+
+#: Lines that are written at once.
+TOGETHER = 500
+
+
+@click.command()
+@click.argument("path", required=False)
+@cache_options
+def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
+    """List the files below PATH that are cached: size, how much of it is here, last read, path."""
+    from fuse4dbricks.app.upkeep.listing import list_files  # noqa: PLC0415 - --help needs none of it
+
+    folder = folder_of(disk_cache_dir)
+    _, below = _asked(folder, path)
+    files = list_files(folder, below)
+    if as_json:
+        _print(_in_json("files", (_described(each) for each in files)))
+    else:
+        _print(_or_nothing(f"{_line(each)}\n" for each in files))
+
+
+@click.command()
+@click.argument("path", required=False)
+@cache_options
+def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
+    """Say how much disk space the cached chunks below PATH take: each entry of the folder, and in all."""
+    from fuse4dbricks.app.upkeep.listing import load_disk_use  # noqa: PLC0415 - --help needs none of it
+
+    folder = folder_of(disk_cache_dir)
+    top, below = _asked(folder, path)
+    use = load_disk_use(folder, below)
+    total = sum(use.values())
+    rows = (
+        (f"{top}/{name}" if name else top, use[name])
+        for name in sorted(use, key=lambda name: (-use[name], name))
+    )
+    if as_json:
+        entries = ({"path": name, "disk_bytes": size} for name, size in rows)
+        _print(_in_json("entries", entries, path=top, disk_bytes=total))
+    else:
+        lines = chain(rows, [(f"{top} in all", total)])
+        _print(f"{format_bytes(size):>10}  {printable(name)}\n" for name, size in lines)
+
+
+def _asked(folder: Path, path: str | None) -> tuple[str, Below]:
+    """The path that is meant, as ``/Volumes/…``, and what of it is told if a mount hides some."""
+    from fuse4dbricks.app.upkeep.listing import Below  # noqa: PLC0415 - --help needs none of it
+
+    sight = sight_of(folder)
+    place = placed(path, sight)
+    return place.path.rstrip("/"), Below(remote(place.path), place.host, sight.visibility)
+
+
+# --- lines and JSON ------------------------------------------------------------------------------
+
+
+def _print(pieces: Iterable[str]) -> None:
+    """Write ``pieces`` as they come; each that ends a line may be the last that is wanted."""
+    left = iter(pieces)
+    while some := list(islice(left, TOGETHER)):
+        click.echo("".join(some), nl=False)
+
+
+def _in_json(name: str, entries: Iterable[dict[str, Any]], **fields: object) -> Iterator[str]:
+    """One object on one line, with ``entries`` as its last member; nothing of it before the first entry is found."""
+    head = json.dumps({"schema": SCHEMA, **fields}).removesuffix("}")
+    before = f'{head}, "{name}": ['
+    for each in entries:
+        yield before + json.dumps(each)
+        before = ", "
+    yield "]}\n" if before == ", " else f"{before}]}}\n"
+
+
+def _or_nothing(lines: Iterable[str]) -> Iterator[str]:
+    found = iter(lines)
+    yield next(found, "Nothing is cached there.\n")
+    yield from found
+
+
+def _described(each: CachedFile) -> dict[str, Any]:
+    return {**each._asdict(), "path": str(each.path)}
+
+
+def _line(each: CachedFile) -> str:
+    percent = f"{100 * each.cached_bytes // each.size if each.size else 100}%"
+    return f"{format_bytes(each.size):>10} {percent:>5}  {format_moment(each.last_access)}  {printable(str(each.path))}"
