@@ -12,7 +12,7 @@ from fuse4dbricks.cache.freshness import Ttls
 from fuse4dbricks.errors import NotFound, Unreachable
 from fuse4dbricks.vfs.attributes import Attributes
 from fuse4dbricks.vfs.inodes import ROOT_INO
-from tests.support.benches import Bench, Setting, bench_of
+from tests.support.benches import Bench, Setting, bench_of, setting_of
 from tests.support.fake_index import FakeTree
 from tests.support.fakes import ADA, VOLUME, at, workspace_with
 from tests.support.kernel import Kernel, kernel_of, taker
@@ -123,9 +123,7 @@ def test_no_entry_twice_and_none_that_was_there_throughout_skipped(
 
 
 async def test_only_what_was_accepted_is_referenced() -> None:
-    setting = Setting(workspace_with("ada"))
-    for name in "abc":
-        setting.workspace.put(at("d", name))
+    setting = setting_of(*"abc")
     async with bench_of(setting) as bench:
         kernel = kernel_of(bench)
         folder = await kernel.walk(at("d"))
@@ -217,9 +215,7 @@ async def test_a_call_that_fails_half_way_shows_what_it_has_and_the_next_one_fai
 
 async def test_a_call_that_is_interrupted_takes_its_references_back() -> None:
     """pyfuse3 then throws the buffer away, and the kernel never hears of what was in it."""
-    setting = Setting(workspace_with("ada"))
-    for name in "abc":
-        setting.workspace.put(at("d", name))
+    setting = setting_of(*"abc")
     async with bench_of(setting) as bench:
         kernel = kernel_of(bench)
         folder = await kernel.walk(at("d"))

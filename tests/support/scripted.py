@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import trio
 
+from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.workspace import Limits, Patience, Workspace
@@ -25,6 +26,9 @@ TOKEN = Token("dapi0123456789canary")
 #: 2024-07-18 11:33:20 UTC, and the wall time at which tests begin, well after it.
 MODIFIED = 1_721_302_400
 NOW = 1_750_000_000.0
+FOLDER = RemotePath(("c", "s", "v"))
+#: A folder without entries.
+EMPTY: dict[str, list[object]] = {"contents": []}
 
 Answer = httpx.Response | Exception
 Script = Callable[[httpx.Request], Answer | Awaitable[Answer]]
@@ -146,6 +150,12 @@ def refusal(
 ) -> httpx.Response:
     """An error reply as the service makes them."""
     return reply({"error_code": code, "message": message, **more}, status, headers)
+
+
+def throttled(retry_after: str | None = None) -> httpx.Response:
+    """The service's limit of calls."""
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    return refusal(429, "REQUEST_LIMIT_EXCEEDED", headers=headers)
 
 
 async def never(_request: httpx.Request) -> httpx.Response:

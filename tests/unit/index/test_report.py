@@ -115,7 +115,8 @@ async def test_with_no_mount_it_leaves_no_trace(tmp_path: Path) -> None:
     assert (tmp_path / "index.sqlite").stat().st_mtime_ns == before.st_mtime_ns
 
 
-async def test_after_a_kill_it_reads_what_is_only_in_the_log(tmp_path: Path) -> None:
+async def killed_with_counts(tmp_path: Path) -> Path:
+    """A folder with an index as a kill leaves it: its counts are in the log only."""
     killed = tmp_path / "killed"
     killed.mkdir()
     async with opened(tmp_path) as index:
@@ -123,6 +124,11 @@ async def test_after_a_kill_it_reads_what_is_only_in_the_log(tmp_path: Path) -> 
         await index.flush()
         for name in ("index.sqlite", "index.sqlite-wal"):
             shutil.copy(tmp_path / name, killed / name)
+    return killed
+
+
+async def test_after_a_kill_it_reads_what_is_only_in_the_log(tmp_path: Path) -> None:
+    killed = await killed_with_counts(tmp_path)
     assert (killed / "index.sqlite-wal").stat().st_size
     assert read(killed).counts == {"remote.bytes": 5}
     async with opened(killed) as index:
@@ -216,13 +222,7 @@ def test_the_largest_files_come_from_an_index(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another user's index")
 async def test_root_leaves_nothing_of_its_own_in_another_users_folder(tmp_path: Path) -> None:
-    killed = tmp_path / "killed"
-    killed.mkdir()
-    async with opened(tmp_path) as index:
-        index.counters.post_counts({"remote.bytes": 5})
-        await index.flush()
-        for name in ("index.sqlite", "index.sqlite-wal"):
-            shutil.copy(tmp_path / name, killed / name)
+    killed = await killed_with_counts(tmp_path)
     for each in (killed, *list_folder(killed)):
         os.chown(each, 4321, 4321)
     assert read(killed).counts == {"remote.bytes": 5}

@@ -28,6 +28,8 @@ from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.workspace import Patience
 from tests.support.scripted import (
+    EMPTY,
+    FOLDER,
     NOW,
     TOKEN,
     Answer,
@@ -37,16 +39,10 @@ from tests.support.scripted import (
     refusal,
     reply,
     scripted,
+    throttled,
 )
 
-FOLDER = RemotePath(("c", "s", "v"))
-EMPTY: dict[str, list[object]] = {"contents": []}
 Clock = trio.testing.MockClock
-
-
-def throttled(retry_after: str | None = None) -> httpx.Response:
-    headers = {} if retry_after is None else {"retry-after": retry_after}
-    return refusal(429, "REQUEST_LIMIT_EXCEEDED", headers=headers)
 
 
 async def test_a_call_is_sent_once_with_what_it_needs() -> None:

@@ -15,23 +15,16 @@ from fuse4dbricks.errors import (
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.workspace import Limits, Patience, Ticket, Urgency, Workspace
 from tests.support.scripted import (
+    FOLDER,
     MODIFIED,
     TOKEN,
     Played,
     never,
-    refusal,
     reply,
     scripted,
 )
 
-FOLDER = RemotePath(("c", "s", "v"))
-EMPTY: dict[str, list[object]] = {"contents": []}
 Clock = trio.testing.MockClock
-
-
-def throttled(retry_after: str | None = None) -> httpx.Response:
-    headers = {} if retry_after is None else {"retry-after": retry_after}
-    return refusal(429, "REQUEST_LIMIT_EXCEEDED", headers=headers)
 
 
 # --- time ----------------------------------------------------------------------------------------
