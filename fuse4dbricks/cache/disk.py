@@ -94,7 +94,10 @@ class DiskTier:
         row = None if shelf is None else shelf.known.get(path, version, chunk_index)
         if shelf is None or row is None:
             return None
-        content = shelf.store.read_now(ChunkName(row.name), offset, length)
+        name = ChunkName(row.name)
+        content = shelf.store.read_now(name, offset, length)
+        if content is None and not shelf.store.is_open(name) and _is_opened(shelf, row):
+            content = shelf.store.read_now(name, offset, length)
         if content is None or len(content) != length:
             return None
         shelf.rows.touch(row.id)
@@ -106,8 +109,11 @@ class DiskTier:
         if shelf is None or not shelf.store.reads_in_loop or not self._supervisor.is_open:
             return False
         rows = (shelf.known.get(path, version, index) for index in indexes)
-        chunks = [(ChunkName(row.name), row.length, row.checksum) for row in rows if row is not None]
-        wanted = [chunk for chunk in chunks if not shelf.store.is_open(chunk[0])]
+        wanted = [
+            (ChunkName(row.name), row.length, row.checksum)
+            for row in rows
+            if row is not None and not _is_opened(shelf, row)
+        ]
         if wanted:
             self._supervisor.start_soon("open chunks", self._open_ahead, shelf, wanted)
         return True
@@ -292,3 +298,14 @@ class DiskTier:
             logger.warning("chunks could not be dropped: %s", error, extra={"rate_limit": 60})
         finally:
             shelf.known.forget_version(path, version)
+
+
+def _is_opened(shelf: Shelf, row: ChunkRow) -> bool:
+    """Whether a chunk is open, or could be opened in the loop.
+
+    Which is not tried on a disk that is ill: each attempt has the kernel read the ends of a file ahead.
+    """
+    name, store = ChunkName(row.name), shelf.store
+    return store.is_open(name) or (
+        shelf.read_breaker.is_closed and store.open_now(name, row.length, row.checksum)
+    )

@@ -32,6 +32,11 @@ def file_name(name: ChunkName) -> str:
     return f"{name.hex()}.chunk"
 
 
+def file_path(name: ChunkName) -> str:
+    """Of the chunk, inside the cache folder."""
+    return f"{CHUNKS}/{name[:1].hex()}/{file_name(name)}"
+
+
 @contextmanager
 def opened_shard(dir_fd: int, name: ChunkName, *, create: bool = False) -> Iterator[int]:
     """A descriptor of the folder that the chunk's file is in."""

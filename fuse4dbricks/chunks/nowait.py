@@ -3,15 +3,25 @@
 The difficulty: a thread hop costs 110 to 190 µs, a read of the page cache 9, but a plain read in the loop stops the
 whole mount when the disk is slow or hangs. ``RWF_NOWAIT`` makes the kernel refuse instead of wait. Where a file system
 does not know it, the only safe answers are: in memory anyway (tmpfs), or never.
+
+The other half of a read's cost is the buffer: ``bytearray(n)`` writes zeros that the file's bytes then replace, 11 µs
+per MiB where the copy itself takes 26.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import platform
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
+
+#: Smaller buffers than this are zeroed sooner than the C function is called (0.6 µs).
+_WORTH_A_CALL = 1 << 15
 
 
 def file_system_type(fd: int) -> str | None:
@@ -29,17 +39,51 @@ def file_system_type(fd: int) -> str | None:
     return None
 
 
+def _make_blank() -> Callable[[int], bytearray]:
+    """What makes a ``bytearray`` of a length, holding whatever the memory held: only to be overwritten as a whole."""
+    if platform.python_implementation() != "CPython":
+        return bytearray
+    allocate = ctypes.pythonapi.PyByteArray_FromStringAndSize
+    allocate.restype = ctypes.py_object
+    allocate.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t)
+
+    def blank(length: int) -> bytearray:
+        made: bytearray = allocate(None, length)
+        return made
+
+    return blank
+
+
+_blank = _make_blank()
+
+
 class NoWaitReader:
     """Positioned reads that return at once or not at all, on one file system.
 
+    Args:
+        fd: of a folder of it.
+        probe: a file in that folder, to find out with; without it nothing is proven.
+
     Attributes:
         is_able: whether there are such reads here, as far as is known.
+        is_proven: whether such a read was answered here, so that what can be opened needs no server either.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, probe: str | None = None) -> None:
         self._flags = os.RWF_NOWAIT
         self._is_memory = file_system_type(fd) in _IN_MEMORY
         self.is_able = True
+        self.is_proven = self._is_memory
+        if probe is not None:
+            with suppress(OSError):
+                self._try(fd, probe)
+
+    def _try(self, dir_fd: int, name: str) -> None:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            self.read(fd, 0, 1)
+        finally:
+            os.close(fd)
 
     def read(self, fd: int, offset: int, length: int) -> bytearray | None:
         """``length`` bytes at ``offset``, or None where that means waiting (or the file is shorter).
@@ -51,14 +95,17 @@ class NoWaitReader:
         """
         if not self.is_able:
             return None
-        content = bytearray(length)
+        content = bytearray(length) if length < _WORTH_A_CALL else _blank(length)
         try:
             got = os.preadv(fd, [content], offset, self._flags)
         except BlockingIOError:
+            self.is_proven = True
             return None
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP or not self._flags:
                 raise
             self._flags, self.is_able = 0, self._is_memory
             return self.read(fd, offset, length)
+        self.is_proven = True
+        # What was not read into holds bytes of anybody's, and goes no further.
         return content if got == length else None

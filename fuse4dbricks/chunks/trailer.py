@@ -67,7 +67,7 @@ def payload_checksum(payload: bytes | bytearray | memoryview, name: ChunkName) -
     return xxhash.xxh3_64_intdigest(payload, seed=int.from_bytes(name[:8], "little")) & _SIXTY_THREE_BITS
 
 
-def trailer_length(footer: bytes | memoryview) -> int:
+def trailer_length(footer: bytes | bytearray | memoryview) -> int:
     """Bytes of the whole trailer, from the last :data:`FOOTER_BYTES` of a file.
 
     Raises:
@@ -81,6 +81,21 @@ def trailer_length(footer: bytes | memoryview) -> int:
     return int(body_length) + FOOTER_BYTES
 
 
+def sealed_payload(raw: bytes | bytearray) -> tuple[int, int]:
+    """(length, checksum) of the payload, from a whole trailer: 2 µs, its label unread.
+
+    Raises:
+        ChunkUnusable: cut, altered, or not a trailer.
+    """
+    if len(raw) != trailer_length(raw[-FOOTER_BYTES:]):
+        raise ChunkUnusable("the trailer is cut")
+    sealed, (seal,) = raw[: -_SEAL.size], _SEAL.unpack(raw[-_SEAL.size :])
+    if xxhash.xxh3_64_intdigest(sealed) != seal:
+        raise ChunkUnusable("the trailer is altered")
+    *_, length, checksum = _FOOTER.unpack_from(raw, len(raw) - FOOTER_BYTES)
+    return length, checksum
+
+
 def decode_trailer(raw: bytes | memoryview, file_size: int) -> Trailer:
     """Read a whole trailer of a file of ``file_size`` bytes.
 
@@ -88,12 +103,7 @@ def decode_trailer(raw: bytes | memoryview, file_size: int) -> Trailer:
         ChunkUnusable: cut, altered, or not a trailer.
     """
     raw = bytes(raw)
-    if len(raw) != trailer_length(raw[-FOOTER_BYTES:]):
-        raise ChunkUnusable("the trailer is cut")
-    sealed, (seal,) = raw[: -_SEAL.size], _SEAL.unpack(raw[-_SEAL.size :])
-    if xxhash.xxh3_64_intdigest(sealed) != seal:
-        raise ChunkUnusable("the trailer is altered")
-    *_, length, checksum = _FOOTER.unpack_from(raw, len(raw) - FOOTER_BYTES)
+    length, checksum = sealed_payload(raw)
     if length + len(raw) != file_size:
         raise ChunkUnusable(f"{file_size} bytes, where payload and trailer have {length + len(raw)}")
     try:

@@ -75,6 +75,13 @@ def scene(workspace: Served, tmp_path: Path) -> Iterator[Scene]:
         yield Scene(live, contents)
 
 
+def put_out_of_memory(file: Path) -> None:
+    """Or the disk is not asked."""
+    with file.open("rb") as chunk:
+        os.fsync(chunk.fileno())
+        os.posix_fadvise(chunk.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 READING = ("pread64", "preadv2")
 WRITING = ("pwrite64", "renameat", "fdatasync", "ftruncate")
 
@@ -120,6 +127,8 @@ def test_a_disk_that_fails_costs_no_read(
 
 def test_a_disk_that_hangs_costs_one_deadline(scene: Scene, tmp_path: Path) -> None:
     live = scene.live
+    for file in scene.cached():
+        put_out_of_memory(file)
     with injected(
         live.process.pid, ["pread64"], "delay_enter=20s", tmp_path / "strace", paths=scene.cached()
     ):

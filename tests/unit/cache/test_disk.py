@@ -13,14 +13,16 @@ import trio.testing
 
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.chunks import ChunkLabel, ChunkStore
+from fuse4dbricks.errors import CacheError
 from fuse4dbricks.units import MIB
 from tests.support.chunkrows import FILE, DictRows, file_of, payload_of, tier_rig, until
 from tests.support.indexes import HandClock
-from tests.support.labels import CHUNK_SIZE, PATH
+from tests.support.labels import CHUNK_SIZE, PATH, label
+from tests.support.openers import OpeningStore, ThreadsOnlyStore
 
 
 async def test_a_published_chunk_is_known_loaded_and_then_read_in_the_loop(tmp_path: Path) -> None:
-    async with tier_rig(tmp_path / "cache") as rig:
+    async with tier_rig(tmp_path / "cache", store_type=ThreadsOnlyStore) as rig:
         assert rig.known() == frozenset()
         assert await rig.load(3) is None
         await rig.store_chunks(3)
@@ -33,6 +35,44 @@ async def test_a_published_chunk_is_known_loaded_and_then_read_in_the_loop(tmp_p
         assert rig.tier.read_now(PATH, FILE, 4, 0, 1) is None
         assert rig.metrics.get("disk.published") == 1
         assert rig.metrics.get("disk.published_bytes") == CHUNK_SIZE
+
+
+async def test_a_chunk_in_memory_is_opened_verified_and_read_in_the_loop(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache", store_type=OpeningStore) as rig:
+        await rig.store_chunks(0, 1, 2)
+        assert rig.tier.read_now(PATH, FILE, 1, 10, 20) == payload_of(1)[10:30]
+        assert rig.tier.open_ahead(PATH, FILE, range(4))
+        assert rig.store.is_open(label(2, version=FILE).name()), "without a turn of the loop"
+        assert rig.tier.read_now(PATH, FILE, 2, 0, CHUNK_SIZE) == payload_of(2)
+        assert rig.tier.read_now(PATH, FILE, 3, 0, 1) is None
+
+
+async def test_a_replaced_chunk_is_verified_anew_in_the_loop_and_a_bad_one_left_to_a_thread(
+    tmp_path: Path,
+) -> None:
+    async with tier_rig(tmp_path / "cache", store_type=OpeningStore) as rig:
+        await rig.store_chunks(0)
+        assert rig.tier.read_now(PATH, FILE, 0, 0, 10) == payload_of(0)[:10]
+        file, twin = file_of(rig, 0), tmp_path / "twin"
+        twin.write_bytes(file.read_bytes())
+        twin.replace(file)
+        assert rig.tier.read_now(PATH, FILE, 0, 0, 10) == payload_of(0)[:10]
+        flipped(file)
+        assert rig.tier.read_now(PATH, FILE, 0, 0, 10) is None
+        assert rig.known() == {0}
+        assert await rig.load(0) is None
+        await until(lambda: rig.known() == frozenset())
+
+
+async def test_of_an_ill_disk_the_loop_opens_nothing(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache", store_type=IllStore) as rig:
+        await rig.store_chunks(0, 1)
+        for _ in range(3):
+            assert await rig.load(0) is None
+        assert rig.known() == frozenset()
+        assert rig.tier.read_now(PATH, FILE, 1, 0, 10) is None
+        rig.tier.open_ahead(PATH, FILE, [1])
+        assert not rig.store.is_open(label(1, version=FILE).name())
 
 
 async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -197,6 +237,13 @@ async def test_a_bad_chunk_that_is_on_its_way_again_is_left_to_be_replaced(tmp_p
         assert rig.metrics.get("disk.dropped") == 0
         rig.rows.committing.set()
         await rig.settle(2)
+
+
+class IllStore(OpeningStore):
+    """Its disk fails whenever a chunk is loaded."""
+
+    def load(self, label: ChunkLabel, length: int, checksum: int) -> memoryview:
+        raise CacheError("input/output error")
 
 
 class GatedStore(ChunkStore):
