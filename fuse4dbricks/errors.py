@@ -14,6 +14,7 @@ says which errno that is. Nothing below ``fuse/`` knows an errno.
     │   └── CacheFolderError      the cache folder is foreign, unsafe, locked or newer than this program
     ├── RemoteError               the workspace answered, or did not
     │   ├── NotFound              404
+    │   │   └── EmptyVolume       ... of a whole volume that Unity Catalog shows: emptied, or not his to read
     │   ├── PermissionDenied      403 PERMISSION_DENIED: this principal may not
     │   ├── InvalidToken          401, or 403 with a numeric code: the token is not (or no longer) good
     │   ├── VersionChanged        412, or the bytes are no longer those of the version asked for
@@ -100,6 +101,14 @@ class RemoteError(Fuse4dbricksError):
 
 class NotFound(RemoteError):
     """404: the service knows of no such object (as far as this principal may know)."""
+
+
+class EmptyVolume(NotFound):
+    """The Files API answers 404 for the root of a volume that Unity Catalog shows.
+
+    Some stores say so of an emptied one (databricks-api 1.2), and a workspace may say so of one that is not this
+    principal's to read. So for him the volume is an empty folder, for others it says nothing, and it proves no right.
+    """
 
 
 class PermissionDenied(RemoteError):

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from fuse4dbricks.cache.proofs import LIST, READ, SEE, Right
 from fuse4dbricks.entry import Entry, Kind, Version
-from fuse4dbricks.errors import NotFound, RemoteError
+from fuse4dbricks.errors import EmptyVolume, NotFound, RemoteError
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token, Viewer
 from fuse4dbricks.workspace.limits import Ticket
@@ -99,23 +99,22 @@ class TreeFetcher:
         """One page of a folder: its entries, and the token of the next.
 
         Raises:
-            NotFound: no such folder (never for the root of a volume: the service answers 404 for an emptied
-                one, so its existence is Unity Catalog's word; databricks-api 1.2).
+            EmptyVolume: there is nothing in the volume, or nothing that this viewer may read.
+            NotFound: no such folder.
         """
         if not path.in_volume:
             children = await self._ask(viewer, path, self._catalog.fetch_children(viewer.token, path), LIST)
             return children, None
-        asked_at = self._witness.get_second()
         try:
             page = await self._ask(
                 viewer, path, self._folders.fetch_page(viewer.token, path, page_token, ticket=ticket)
             )
-        except NotFound:
+        except NotFound as error:
             if path != path.volume or page_token is not None:
                 raise
+            # Whether there is such a volume is Unity Catalog's word (databricks-api 1.2); whether he may read it is not.
             await self._ask(viewer, path, self._catalog.fetch_securable(viewer.token, path), SEE)
-            self._witness.note_proof(viewer, path, asked_at)
-            return (), None
+            raise empty_volume(path, error) from None
         return page.entries, page.next_token
 
     async def fetch_entry(self, viewer: Viewer, path: RemotePath, expected: Kind | None) -> Entry:
@@ -162,3 +161,14 @@ class TreeFetcher:
         else:
             self._witness.note_answer(viewer, right, path, asked_at)
         return answer
+
+
+def empty_volume(volume: RemotePath, error: NotFound) -> EmptyVolume:
+    """What a 404 for the root of a volume means when Unity Catalog shows the volume."""
+    return EmptyVolume(
+        f"{volume} is empty, or not for this user to read",
+        status=error.status,
+        error_code=error.error_code,
+        request_id=error.request_id,
+        said=error.said,
+    )

@@ -20,7 +20,7 @@ from fuse4dbricks.cache.versions import merged
 from fuse4dbricks.concurrency.flights import Flights
 from fuse4dbricks.concurrency.supervise import Supervisor
 from fuse4dbricks.entry import Entry
-from fuse4dbricks.errors import InvalidToken, PermissionDenied, RemoteError, RequestRejected
+from fuse4dbricks.errors import InvalidToken, NotFound, PermissionDenied, RemoteError, RequestRejected
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token, Viewer
 from fuse4dbricks.workspace.limits import Ticket, Urgency
@@ -221,8 +221,8 @@ class ListingCache:
             is_guest = id(listing) in self._page_flights
             try:
                 await self._page_flights.join(id(listing), lambda: self._fetch_page(viewer, listing))
-            except (PermissionDenied, InvalidToken):
-                if is_guest:  # somebody else's refusal is none of this viewer's
+            except (NotFound, PermissionDenied, InvalidToken):
+                if is_guest:  # somebody else's refusal, which may be a 404, is none of this viewer's
                     continue
                 raise
             return

@@ -29,6 +29,7 @@ from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.entry import Kind
 from fuse4dbricks.errors import (
     AccessDenied,
+    EmptyVolume,
     InvalidToken,
     IsADirectory,
     NoAttribute,
@@ -170,7 +171,7 @@ class Filesystem:
             return self._attributes(node, 0.0)
         path = node.path
         viewer = await self._gate.resolve_viewer(uid)
-        await self._gate.admit(viewer, path)
+        await self._gate.admit_to_itself(viewer, path)
         known = self._metadata.get_entry(viewer, path)
         if known is None and self._look.is_shared and not path.in_volume:
             known = await self._metadata.resolve_entry(viewer, path)
@@ -191,7 +192,7 @@ class Filesystem:
             return
         node = self.inodes.get(ino)
         if node.kind is not Kind.ROOT:
-            await self._gate.admit(await self._gate.resolve_viewer(uid), node.path)
+            await self._gate.admit_to_itself(await self._gate.resolve_viewer(uid), node.path)
         if mode & os.W_OK:
             raise ReadOnly("the mount is read-only")
         if mode & os.X_OK and not node.kind.is_directory and not self._look.file_mode & 0o111:
@@ -255,8 +256,13 @@ class Filesystem:
             self._folders.report_control(handle, start, reply)
             return
         viewer = await self._gate.resolve_viewer(handle.uid)
-        await self._gate.admit(viewer, handle.node.path)
         path = handle.node.path
+        try:
+            await self._gate.admit(viewer, path)
+        except EmptyVolume:
+            if path != path.volume:
+                raise
+            handle.listing = self._gate.empty_listing(path)  # the one it had is others', too
         if start == 0 and not (path.in_volume and self._metadata.listings.is_fresh(handle.listing)):
             handle.listing = await self._gate.open_listing(viewer, path)
         await self._folders.report(viewer, handle, start, reply)

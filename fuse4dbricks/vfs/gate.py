@@ -18,12 +18,13 @@ from functools import partial
 
 from fuse4dbricks.access import Access
 from fuse4dbricks.cache.connectivity import HOLD_SECONDS, Connectivity, is_outage
+from fuse4dbricks.cache.fetching import empty_volume
 from fuse4dbricks.cache.freshness import Known
 from fuse4dbricks.cache.listing import Listing
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.cache.proofs import LIST, READ, SEE
 from fuse4dbricks.entry import Kind
-from fuse4dbricks.errors import InvalidToken, NotFound, NoToken, RemoteError
+from fuse4dbricks.errors import EmptyVolume, InvalidToken, NotFound, NoToken, RemoteError
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.tokens import Token, Viewer
 from fuse4dbricks.vfs.renewed import renewed
@@ -79,7 +80,8 @@ class Gate:
         """Return when the viewer may be shown what is cached at ``path``.
 
         Raises:
-            NotFound: it is a catalog, schema or volume that is no more, for him.
+            NotFound: it is in a catalog, schema or volume that is no more, for him; or in an
+                :class:`~fuse4dbricks.errors.EmptyVolume`.
             PermissionDenied: the workspace does not let him read the volume.
             RemoteError: it cannot say, and he was not let in before.
         """
@@ -88,6 +90,17 @@ class Gate:
                 await self._access.require(viewer, path, SEE, partial(self._ask_for, viewer, path))
         elif not self._access.get_grant(viewer, path.volume):
             await self._require(viewer, path.volume)
+
+    async def admit_to_itself(self, viewer: Viewer, path: RemotePath) -> None:
+        """The same, where it is shown that there is something at ``path``, and nothing of what is in it.
+
+        So a volume that is empty for him is a folder for him, too.
+        """
+        try:
+            await self.admit(viewer, path)
+        except EmptyVolume:
+            if path != path.volume:
+                raise
 
     def has_proof(self, viewer: Viewer, path: RemotePath) -> bool:
         """Whether the viewer may be shown what is in the volume of ``path`` without another question."""
@@ -105,7 +118,7 @@ class Gate:
             return await self._resolve_boundary(viewer, path)
         if path.boundary_kind is Kind.VOLUME:
             known = await self._metadata.resolve_entry(viewer, path)
-            await self.admit(viewer, path)
+            await self.admit_to_itself(viewer, path)
             return known
         if self._access.get_grant(viewer, path.volume):
             return await self._metadata.resolve_entry(viewer, path)
@@ -122,24 +135,18 @@ class Gate:
 
     async def open_listing(self, viewer: Viewer, path: RemotePath) -> Listing:
         """What is in the folder at ``path``, for somebody who may know; raises as :meth:`resolve_entry` does."""
-        listings = self._metadata.listings
         if not path.in_volume:
-            try:
-                return await self._open_boundary(viewer, path)
-            except RemoteError as error:
-                if not is_outage(error) or not self._connectivity.serves_expired:
-                    raise
-                seen = await self._list_seen(viewer, path)
-                if seen is None:
-                    raise
-                return seen
-        if self._access.get_grant(viewer, path.volume):
-            return await listings.open(viewer, path)
-        if listings.has_seen(viewer, path):
-            await self._require(viewer, path.volume)
-        listing = await listings.open(viewer, path)
-        await self._require(viewer, path.volume)
-        return listing
+            return await self._open_outside(viewer, path)
+        try:
+            return await self._open_inside(viewer, path)
+        except EmptyVolume:
+            if path != path.volume:
+                raise
+            return self.empty_listing(path)
+
+    def empty_listing(self, folder: RemotePath) -> Listing:
+        """What is shown of an :class:`~fuse4dbricks.errors.EmptyVolume`, whatever others see in it."""
+        return self._metadata.listing_of(folder, ())
 
     def get_kernel_seconds(self, viewer: Viewer, path: RemotePath, fresh: float) -> float:
         """Seconds for which the kernel may answer for us: while what is at ``path`` is ``fresh``, and he may know it."""
@@ -190,6 +197,29 @@ class Gate:
         """How long the kernel may keep what is served because of an outage."""
         return 0.0 if self._connectivity.get_outage() is None else HOLD_SECONDS
 
+    # --- volumes ---------------------------------------------------------------------------------
+
+    async def _open_inside(self, viewer: Viewer, path: RemotePath) -> Listing:
+        listings = self._metadata.listings
+        if self._access.get_grant(viewer, path.volume):
+            return await listings.open(viewer, path)
+        if listings.has_seen(viewer, path):
+            await self._require(viewer, path.volume)
+        listing = await listings.open(viewer, path)
+        await self._require(viewer, path.volume)
+        return listing
+
+    async def _require(self, viewer: Viewer, volume: RemotePath) -> None:
+        try:
+            await self._access.require(viewer, volume)
+        except NotFound as error:
+            absence = error
+        else:
+            return
+        # It is Unity Catalog's word whether there is such a volume; that he may read it is not proved by that.
+        await self._access.require(viewer, volume, SEE, partial(self._ask_for, viewer, volume))
+        raise empty_volume(volume, absence)
+
     # --- catalogs, schemas, volumes --------------------------------------------------------------
 
     def _is_guarded_by_grant(self, path: RemotePath) -> bool:
@@ -202,6 +232,17 @@ class Gate:
             if known is not None and known.entry is not None:
                 await self.admit(viewer, path)
         return await self._metadata.resolve_entry(viewer, path)
+
+    async def _open_outside(self, viewer: Viewer, path: RemotePath) -> Listing:
+        try:
+            return await self._open_boundary(viewer, path)
+        except RemoteError as error:
+            if not is_outage(error) or not self._connectivity.serves_expired:
+                raise
+            seen = await self._list_seen(viewer, path)
+            if seen is None:
+                raise
+            return seen
 
     async def _open_boundary(self, viewer: Viewer, path: RemotePath) -> Listing:
         listings = self._metadata.listings
@@ -237,12 +278,3 @@ class Gate:
             known = await self._metadata.refetch_entry(viewer, path)
             if known.entry is None:
                 raise NotFound(f"no {path}")
-
-    async def _require(self, viewer: Viewer, volume: RemotePath) -> None:
-        try:
-            await self._access.require(viewer, volume)
-        except NotFound:
-            # The probe proves nothing of a volume that was emptied: its root may answer 404 (databricks-api 1.2).
-            # Reading that folder asks Unity Catalog, too, whose word it is whether there is such a volume.
-            await self._metadata.listings.refetch(viewer, volume)
-            await self._access.require(viewer, volume)

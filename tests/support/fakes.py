@@ -80,6 +80,7 @@ class FakeWorkspace:
         page_size: entries in a page.
         calls: everything that was asked, in order.
         down: raised by every call while set.
+        is_coy: whether the Files API says 404 of what may not be read, although Unity Catalog shows it to all.
     """
 
     def __init__(self, *names: str) -> None:
@@ -88,6 +89,7 @@ class FakeWorkspace:
         self.page_size = 1000
         self.calls: list[Call] = []
         self.down: RemoteError | None = None
+        self.is_coy = False
         self.privileges: list[str] = []
         self.unsized: set[RemotePath] = set()
         self.before_reply: Callable[[Call], Awaitable[None]] | None = None
@@ -202,7 +204,7 @@ class FakeWorkspace:
     def _may_see(self, principal: Principal, path: RemotePath) -> bool:
         """Securables on the way to a volume that may be read."""
         depth = min(path.depth, 3)
-        return any(
+        return self.is_coy or any(
             reader == principal.id and volume.parts[:depth] == path.parts[:depth]
             for reader, volume in self.readers
         )
@@ -210,6 +212,8 @@ class FakeWorkspace:
     async def _enter_volume(self, kind: str, token: Token, path: RemotePath) -> None:
         principal = await self._enter(kind, token, path)
         if (principal.id, path.volume) not in self.readers:
+            if self.is_coy:
+                raise NotFound(f"no {path}", status=404)
             raise PermissionDenied(f"no READ VOLUME on {path.volume}", status=403)
 
     async def _enter(self, kind: str, token: Token, path: RemotePath) -> Principal:

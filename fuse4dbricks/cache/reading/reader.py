@@ -22,6 +22,7 @@ from fuse4dbricks.concurrency.flights import own_copy
 from fuse4dbricks.errors import (
     ChunkUnusable,
     InvalidToken,
+    NotFound,
     NoToken,
     PermissionDenied,
     RemoteError,
@@ -182,7 +183,9 @@ class FileReader:
             # Its attempts may have been used up before anybody waited.
             return False
         if extent.leader is self._interest or not isinstance(
-            error, InvalidToken | PermissionDenied | NoToken
+            # A workspace may say "no such file" to whom it is not for.
+            error,
+            InvalidToken | PermissionDenied | NotFound | NoToken,
         ):
             return True
         viewer = await self._interest.resolve_viewer()

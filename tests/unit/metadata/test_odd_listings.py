@@ -7,19 +7,20 @@ import pytest
 from fuse4dbricks.cache.freshness import Freshness
 from fuse4dbricks.cache.listing import MAX_WALKS, Listing
 from fuse4dbricks.entry import Entry, Kind, Version
-from fuse4dbricks.errors import NotFound, ProtocolViolation, RequestRejected
+from fuse4dbricks.errors import EmptyVolume, NotFound, ProtocolViolation, RequestRejected
 from tests.support.benches import Bench, Setting, bench_of
 from tests.support.fake_index import FakeTree
 from tests.support.fakes import MODIFIED, VOLUME, Call, HandClock, at, principal_of
 from tests.support.metadata import ADA_VIEW, names_of, workspace_of
 
 
-async def test_the_root_of_an_emptied_volume_is_empty_and_a_missing_one_is_missing() -> None:
+async def test_an_emptied_volume_is_told_from_a_missing_one_and_proves_nothing() -> None:
     workspace = workspace_of("a")
     async with bench_of(Setting(workspace)) as bench:
         workspace.empty_root()
-        assert await names_of(bench, VOLUME) == []
-        assert bench.access.get_grant(ADA_VIEW, VOLUME), "Unity Catalog knows the volume, and nobody said no"
+        with pytest.raises(EmptyVolume):
+            await names_of(bench, VOLUME)
+        assert not bench.access.get_grant(ADA_VIEW, VOLUME), "Unity Catalog says nothing of reading it"
         with pytest.raises(NotFound):
             await names_of(bench, at("gone"))
         missing = VOLUME.parent.child("missing")

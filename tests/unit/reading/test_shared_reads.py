@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from fuse4dbricks.cache.reading.opened import LateReader
 from fuse4dbricks.concurrency.flights import FlightAborted
-from fuse4dbricks.errors import InvalidToken, NoToken, PermissionDenied, Unreachable
+from fuse4dbricks.errors import InvalidToken, NotFound, NoToken, PermissionDenied, Unreachable
 from tests.support.reading import CHUNK, PIECE, Opener, content_of, read_through, reading_rig
 
 
@@ -181,6 +181,7 @@ async def test_a_failure_reaches_all_who_wait_each_with_his_own_instance() -> No
     [
         pytest.param(lambda: PermissionDenied("revoked", status=403), id="permission"),
         pytest.param(lambda: InvalidToken("expired", status=401), id="token"),
+        pytest.param(lambda: NotFound("nothing for you", status=404), id="absence"),
     ],
 )
 async def test_a_follower_of_another_user_tries_with_his_own_token(refusal: Callable[[], Exception]) -> None:
