@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuse4dbricks.app.below import Below
 from fuse4dbricks.app.whole_file import writing_whole
 from fuse4dbricks.chunks import CacheFolder, ChunkName
 from fuse4dbricks.chunks.found import read_found
 from fuse4dbricks.errors import CacheError, ChunkUnusable, ConfigError
 from fuse4dbricks.index.offline import OfflineFile, OfflineIndex, offline_index
 from fuse4dbricks.paths import RemotePath
-from fuse4dbricks.visibility import EVERYTHING, Visibility
 
 KIND = "fuse4dbricks offline manifest"
 #: Of the manifest; grows when a field changes its meaning or goes.
@@ -32,21 +32,6 @@ SCHEMA = 1
 MAX_MANIFEST_BYTES = 1 << 30
 
 OnProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which files somebody asks for.
-
-    Attributes:
-        under: a file, or a folder with all below it.
-        host: of the workspace; None: any.
-        visibility: of these, what is told; a mount hides some.
-    """
-
-    under: RemotePath
-    host: str | None = None
-    visibility: Visibility = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +63,23 @@ def opened(path: Path) -> Iterator[tuple[CacheFolder, OfflineIndex | None]]:
             yield folder, index
 
 
-def list_files(path: Path, wanted: Wanted) -> list[OfflineFile]:
+def list_files(path: Path, below: Below) -> list[OfflineFile]:
     """Of which of the files something could be read, in the cache folder ``path``.
 
     Raises:
         CacheFolderError: it cannot be used.
     """
     with opened(path) as (_, index):
-        return _files(index, wanted)
+        return _files(index, below)
 
 
-def _files(index: OfflineIndex | None, wanted: Wanted) -> list[OfflineFile]:
+def _files(index: OfflineIndex | None, below: Below) -> list[OfflineFile]:
     if index is None:
         return []
-    return [each for each in index.files(wanted.under, wanted.host) if wanted.visibility.shows(each.path)]
+    return [each for each in index.files(below.under, below.host) if below.visibility.shows(each.path)]
 
 
-def make_manifest(path: Path, wanted: Wanted, on_progress: OnProgress) -> dict[str, Any]:
+def make_manifest(path: Path, below: Below, on_progress: OnProgress) -> dict[str, Any]:
     """Every complete file with its checksum.
 
     ``on_progress`` is told the bytes that are read, and of how many.
@@ -104,7 +89,7 @@ def make_manifest(path: Path, wanted: Wanted, on_progress: OnProgress) -> dict[s
     """
     described = []
     with opened(path) as (folder, index):
-        files = [each for each in _files(index, wanted) if each.is_complete]
+        files = [each for each in _files(index, below) if each.is_complete]
         done, total = 0, sum(each.version.size for each in files)
         for file in files:
             assert index is not None  # there are files
@@ -117,7 +102,7 @@ def make_manifest(path: Path, wanted: Wanted, on_progress: OnProgress) -> dict[s
         "kind": KIND,
         "schema": SCHEMA,
         "made_at": time.time(),
-        "under": f"/Volumes/{'/'.join(wanted.under.parts)}".rstrip("/"),
+        "under": str(below.under),
         "bytes": sum(each["size"] for each in described),
         "files": described,
     }

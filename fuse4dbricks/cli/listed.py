@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fuse4dbricks.cli.cache_options import cache_options
-from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
+from fuse4dbricks.cli.places import asked_below, folder_of
 from fuse4dbricks.units import format_bytes, format_moment, printable
 
 if TYPE_CHECKING:
-    from fuse4dbricks.app.upkeep.listing import Below
     from fuse4dbricks.index.contents import CachedFile
 
 #: Of the JSON that these commands print; grows when a field changes its meaning or goes.
@@ -37,8 +36,7 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     from fuse4dbricks.app.upkeep.listing import list_files  # noqa: PLC0415 - --help needs none of it
 
     folder = folder_of(disk_cache_dir)
-    _, below = _asked(folder, path)
-    files = list_files(folder, below)
+    files = list_files(folder, asked_below(folder, path))
     if as_json:
         _print(_in_json("files", (_described(each) for each in files)))
     else:
@@ -53,7 +51,8 @@ def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     from fuse4dbricks.app.upkeep.listing import load_disk_use  # noqa: PLC0415 - --help needs none of it
 
     folder = folder_of(disk_cache_dir)
-    top, below = _asked(folder, path)
+    below = asked_below(folder, path)
+    top = str(below.under)
     use = load_disk_use(folder, below)
     total = sum(use.values())
     rows = (
@@ -66,15 +65,6 @@ def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     else:
         lines = chain(rows, [(f"{top} in all", total)])
         _print(f"{format_bytes(size):>10}  {printable(name)}\n" for name, size in lines)
-
-
-def _asked(folder: Path, path: str | None) -> tuple[str, Below]:
-    """The path that is meant, as ``/Volumes/…``, and what of it is told if a mount hides some."""
-    from fuse4dbricks.app.upkeep.listing import Below  # noqa: PLC0415 - --help needs none of it
-
-    sight = sight_of(folder)
-    place = placed(path, sight)
-    return place.path.rstrip("/"), Below(remote(place.path), place.host, sight.visibility)
 
 
 # --- lines and JSON ------------------------------------------------------------------------------

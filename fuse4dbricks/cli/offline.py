@@ -14,12 +14,11 @@ import click
 
 from fuse4dbricks.cli.cache import CacheNotInOrderError
 from fuse4dbricks.cli.cache_options import cache_options
-from fuse4dbricks.cli.places import folder_of, placed, remote, sight_of
+from fuse4dbricks.cli.places import asked_below, folder_of
 from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.units import format_bytes, printable
 
 if TYPE_CHECKING:
-    from fuse4dbricks.app.offline import Wanted
     from fuse4dbricks.index.offline import OfflineFile
 
 #: Of the JSON that these commands print; grows when a field changes its meaning or goes.
@@ -44,7 +43,8 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     """
     from fuse4dbricks.app.offline import list_files  # noqa: PLC0415 - --help needs none of it
 
-    files = list_files(folder_of(disk_cache_dir), _wanted(disk_cache_dir, path))
+    folder = folder_of(disk_cache_dir)
+    files = list_files(folder, asked_below(folder, path))
     if as_json:
         click.echo(
             json.dumps({"schema": SCHEMA, **_summary(files), "files": [_shown(each) for each in files]})
@@ -69,9 +69,10 @@ def manifest(path: str | None, out: Path, disk_cache_dir: Path | None, as_json: 
     """
     from fuse4dbricks.app.offline import make_manifest, write_manifest  # noqa: PLC0415 - --help needs none of it
 
-    wanted = _wanted(disk_cache_dir, path)
+    folder = folder_of(disk_cache_dir)
+    below = asked_below(folder, path)
     with progress_bar("reading") as on_progress:
-        made = make_manifest(folder_of(disk_cache_dir), wanted, on_progress)
+        made = make_manifest(folder, below, on_progress)
     write_manifest(made, out)
     files, size = len(made["files"]), made["bytes"]
     document = {"schema": SCHEMA, "out": str(out), "files": files, "bytes": size}
@@ -123,12 +124,3 @@ def _shown(each: OfflineFile) -> dict[str, Any]:
         "last_modified": each.version.last_modified,
         "seen_at": each.fetched_at,
     }
-
-
-def _wanted(disk_cache_dir: Path | None, path: str | None) -> Wanted:
-    """What is meant, as far as the mount, if there is one, shows it."""
-    from fuse4dbricks.app.offline import Wanted  # noqa: PLC0415 - --help needs none of it
-
-    sight = sight_of(folder_of(disk_cache_dir))
-    place = placed(path, sight)
-    return Wanted(remote(place.path), place.host, sight.visibility)

@@ -15,6 +15,7 @@ from fuse4dbricks.paths import VOLUMES
 from fuse4dbricks.visibility import EVERYTHING, Visibility, parse_patterns
 
 if TYPE_CHECKING:
+    from fuse4dbricks.app.below import Below
     from fuse4dbricks.paths import RemotePath
 
 
@@ -80,6 +81,20 @@ def placed(text: str | None, sight: Sight) -> Place:
     if found.host is not None and sight.root != VOLUMES:
         path = sight.root.rstrip("/") + found.path.removeprefix(VOLUMES)
     return Place(path, found.host, sight.visibility.shows(remote(path)))
+
+
+def asked_below(folder: Path, text: str | None) -> Below:
+    """What in the cache folder is asked about, as far as the mount, if there is one, shows it; None: all.
+
+    Raises:
+        click.BadParameter: it is neither a path in a mount nor one that begins with ``/Volumes``.
+        CacheFolderError, OrderRefused: the folder cannot be used, its mount does not say, or a name cannot be.
+    """
+    from fuse4dbricks.app.below import Below  # noqa: PLC0415 - --help needs none of it
+
+    sight = sight_of(folder)
+    place = placed(text, sight)
+    return Below(remote(place.path), place.host, sight.visibility)
 
 
 def remote(path: str) -> RemotePath:

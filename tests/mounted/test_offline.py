@@ -72,10 +72,11 @@ def folder(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def all_is_stored(cache: Path) -> bool:
-    from fuse4dbricks.app.offline import Wanted, list_files
+    from fuse4dbricks.app.below import Below
+    from fuse4dbricks.app.offline import list_files
     from fuse4dbricks.paths import ROOT
 
-    return sum(each.is_complete for each in list_files(cache, Wanted(ROOT))) >= len(SIZES)
+    return sum(each.is_complete for each in list_files(cache, Below(ROOT))) >= len(SIZES)
 
 
 def is_calm(cache: Path) -> bool:

@@ -7,28 +7,11 @@ before the first is told.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from fuse4dbricks.app.below import Below
 from fuse4dbricks.chunks import CacheFolder
 from fuse4dbricks.index.contents import CachedFile, contents_of
-from fuse4dbricks.paths import RemotePath
-from fuse4dbricks.visibility import EVERYTHING, Visibility
-
-
-@dataclass(frozen=True, slots=True)
-class Below:
-    """What is asked about.
-
-    Attributes:
-        under: a file, or a folder with all below it.
-        host: of the workspace; None: any.
-        visibility: of these, what is told; a mount hides some.
-    """
-
-    under: RemotePath
-    host: str | None = None
-    visibility: Visibility = EVERYTHING
 
 
 def list_files(path: Path, below: Below) -> Iterator[CachedFile]:
