@@ -44,4 +44,6 @@ def printable(text: str) -> str:
 
     Names come from a server, and a terminal takes some characters for orders.
     """
+    if text.isprintable():  # as nearly all are, and a million names are told
+        return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
