@@ -195,6 +195,10 @@ class LongBody:
         await send_transformed(exchange, proceed, lambda body: body + bytes(self.extra))
 
 
+#: Zeros in one member of a gzip file.
+_MEMBER = 1 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Gzip:
     """The body compressed, wanted or not; with ``bomb`` bytes of zeros behind it."""
@@ -205,8 +209,14 @@ class Gzip:
         """Compress and label."""
         del active
         await send_transformed(
-            exchange, proceed, lambda body: gzip.compress(body + bytes(self.bomb)), content_encoding="gzip"
+            exchange, proceed, lambda body: gzip.compress(body) + _zeros(self.bomb), content_encoding="gzip"
         )
+
+
+def _zeros(count: int) -> bytes:
+    """So many zeros, compressed, member by member: at once 50 MB keep the server busy until its client gives up."""
+    whole, rest = divmod(count, _MEMBER)
+    return gzip.compress(bytes(_MEMBER)) * whole + (gzip.compress(bytes(rest)) if rest else b"")
 
 
 @dataclass(frozen=True, slots=True)
