@@ -13,10 +13,11 @@ from typing import Protocol
 
 import trio
 
+from fuse4dbricks.concurrency.minutes import next_minute
 from fuse4dbricks.telemetry.metrics import Metrics, flat_name
 
 #: Seconds between two writes, and so the age of what ``cache-stats`` shows; each look that finds nothing new doubles
-#: them, up to a minute, so that an idle mount sleeps.
+#: them, up to a minute or two, so that an idle mount sleeps.
 FLUSH_SECONDS = 5.0
 IDLE_FLUSH_SECONDS = 60.0
 
@@ -44,7 +45,10 @@ class CountKeeper:
         """Keep the counts every few seconds, until cancelled."""
         pause = FLUSH_SECONDS
         while True:
-            await trio.sleep(pause)
+            if pause < IDLE_FLUSH_SECONDS:
+                await trio.sleep(pause)
+            else:
+                await trio.sleep_until(next_minute())
             pause = FLUSH_SECONDS if self.keep() else min(2 * pause, IDLE_FLUSH_SECONDS)
 
     def keep(self) -> bool:

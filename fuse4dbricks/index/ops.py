@@ -79,6 +79,7 @@ class OpQueue:
         self._rows = 0
         self._urgent = 0
         self._closed = False
+        self._is_woken = False
         self._changed = threading.Condition()
 
     def put(self, op: Op) -> bool:
@@ -100,11 +101,15 @@ class OpQueue:
                 self._changed.notify()
             return True
 
-    def take(self, idle_seconds: float) -> list[Op] | None:
-        """The next batch; empty when nothing came for that long; None when closed and empty."""
+    def take(self, get_patience: Callable[[], float | None]) -> list[Op] | None:
+        """The next batch; empty when nothing came for so many seconds (None: for ever); None when closed and empty.
+
+        Who calls :meth:`wake` after changing what ``get_patience`` goes by is never overheard.
+        """
         with self._changed:
-            if not self._ops and not self._closed and idle_seconds > 0:
-                self._changed.wait(idle_seconds)
+            if not self._ops and not self._closed and not self._is_woken:
+                self._changed.wait(get_patience())
+            self._is_woken = False
             if self._ops and not self._urgent and not self._closed:
                 self._changed.wait_for(self._is_pressing, LINGER_SECONDS)
             if not self._ops:
@@ -128,6 +133,7 @@ class OpQueue:
     def wake(self) -> None:
         """Make :meth:`take` return though nothing was queued."""
         with self._changed:
+            self._is_woken = True
             self._changed.notify()
 
     def is_empty(self) -> bool:

@@ -203,6 +203,11 @@ class Store:
         """Whether a foreign reader keeps the WAL from being reused and it has grown too far."""
         return self._wal_pages >= self._log_sizes.full
 
+    @property
+    def is_wal_left(self) -> bool:
+        """Whether :meth:`tidy_wal` has more to do, which a reader may have kept it from."""
+        return self._wal_pages >= self._log_sizes.idle
+
     def tidy_wal(self, *, idle: bool) -> None:
         """Move the WAL into the database if there is enough of it.
 

@@ -39,26 +39,36 @@ class TouchLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._uses: Uses = {}
-        self._taken_at = clock.monotonic()
+        self._first_at = 0.0
 
     def note(self, row_id: int) -> bool:
-        """One use now; True when it is time to flush."""
+        """One use now; True when the writer has to be told: of the first, so that it looks at the time, and of many."""
         now = max(0, int(self._clock.wall() * 1000))
         with self._lock:
             _, hits = self._uses.get(row_id, (0, 0))
             self._uses[row_id] = (now, hits + 1)
-            return len(self._uses) == MANY
+            if len(self._uses) == 1 and not hits:
+                self._first_at = self._clock.monotonic()
+            return len(self._uses) in {1, MANY} and not hits
 
     def take(self) -> Uses:
         """All uses noted, which are then the caller's to write."""
         with self._lock:
             uses, self._uses = self._uses, {}
-            self._taken_at = self._clock.monotonic()
         return uses
 
+    def get_patience(self) -> float | None:
+        """Seconds until they are to be written; None: there are none."""
+        with self._lock:
+            if not self._uses:
+                return None
+            if len(self._uses) >= MANY:
+                return 0.0
+            return max(0.0, self._first_at + FLUSH_SECONDS - self._clock.monotonic())
+
     def is_due(self) -> bool:
-        """Whether there are uses and the last flush is long ago."""
-        return bool(self._uses) and self._clock.monotonic() - self._taken_at >= FLUSH_SECONDS
+        """Whether they are to be written now."""
+        return self.get_patience() == 0.0
 
 
 def write_uses(session: Session, uses: Uses) -> None:

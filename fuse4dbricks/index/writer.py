@@ -173,7 +173,7 @@ class Writer:
         await self.run(load_shares)
 
     def wake(self) -> None:
-        """There are many times of use to write."""
+        """There are times of use to write, in time."""
         self._queue.wake()
 
     async def close(self) -> None:

@@ -126,21 +126,25 @@ class Writing:
         return error is None
 
     def _serve(self) -> None:
-        while (batch := self._queue.take(self._get_patience())) is not None:
+        while (batch := self._queue.take(self._get_patience)) is not None:
             self._in_hand = batch
             self._heed_suspicion()
             self._write(batch)
             self._in_hand = []
             self._tidy()
         if self._retry_at is None:
-            self._write([])
+            self._write([], is_last=True)
             self._store.close(checkpoint=True)
 
-    def _get_patience(self) -> float:
-        """Seconds to wait for operations before looking what else there is to do."""
+    def _get_patience(self) -> float | None:
+        """Seconds to wait for operations before looking what else there is to do; None: nothing, until somebody says."""
         if self._retry_at is not None:
             return RETRY_FIRST
-        return 0.0 if self._store.session.has_gone_folders else FLUSH_SECONDS
+        if self._store.session.has_gone_folders:
+            return 0.0
+        if self._store.is_wal_left:
+            return FLUSH_SECONDS
+        return self._touches.get_patience()
 
     def _show(self) -> None:
         """Let the loop see the file as it is now."""
@@ -162,11 +166,11 @@ class Writing:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def _write(self, batch: list[Op]) -> None:
+    def _write(self, batch: list[Op], *, is_last: bool = False) -> None:
         if self._retry_at is not None and not self._try_again():
             self._report(self._answer_otherwise(batch, "the index cannot be written now"), "paused")
             return
-        wants_touches = not batch or any(op.wants_touches for op in batch) or self._touches.is_due()
+        wants_touches = is_last or any(op.wants_touches for op in batch) or self._touches.is_due()
         uses = self._touches.take() if wants_touches else {}
         if uses:
             batch = [Op(partial(write_uses, uses=uses), len(uses)), *batch]

@@ -134,8 +134,7 @@ class Filesystem:
         if not self._look.visibility.shows(path):
             raise NotFound(f"{path} is not shown by this mount")
         viewer = await self._gate.resolve_viewer(uid)
-        if not self._look.is_shared:
-            self.recalls.note_user(uid, viewer.token)
+        self._note_told(viewer)
         try:
             known = await self._gate.resolve_entry(viewer, path)
         except NotFound:
@@ -171,6 +170,7 @@ class Filesystem:
             return self._attributes(node, 0.0)
         path = node.path
         viewer = await self._gate.resolve_viewer(uid)
+        self._note_told(viewer)
         await self._gate.admit_to_itself(viewer, path)
         known = self._metadata.get_entry(viewer, path)
         if known is None and self._look.is_shared and not path.in_volume:
@@ -256,6 +256,7 @@ class Filesystem:
             self._folders.report_control(handle, start, reply)
             return
         viewer = await self._gate.resolve_viewer(handle.uid)
+        self._note_told(viewer)
         path = handle.node.path
         try:
             await self._gate.admit(viewer, path)
@@ -324,6 +325,7 @@ class Filesystem:
         self._xattrs.note_change()
         reader = self._content.open(lambda: self._gate.resolve_reading_viewer(uid, path), path, version)
         node.holds += 1
+        self.recalls.note_opened()
         self.ahead.file_opened(viewer, path, version, partial(self._gate.resolve_reading_viewer, uid))
         # The inode is the version, so whatever pages the kernel has of it are right; unless the file is so young
         # that it may have changed without a trace since the inode was found: then they are read again.
@@ -398,6 +400,11 @@ class Filesystem:
         """Who opened the file or folder of a handle."""
         handle = self.handles.get(number)
         return handle.uid if isinstance(handle, OpenFile | OpenFolder) else None
+
+    def _note_told(self, viewer: Viewer) -> None:
+        """He is told of names, or what they stand for; where he is the only one, the kernel keeps them."""
+        if not self._look.is_shared:
+            self.recalls.note_user(viewer.uid, viewer.token)
 
     def _folder(self, ino: int) -> Node:
         if self.control.is_control(ino):

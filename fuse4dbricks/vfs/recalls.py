@@ -12,16 +12,20 @@ An outage bars nothing for long: the last answer stands, as everywhere.
 
 Names that the kernel keeps (where one user has the mount to himself) end with the proof that they were told on; when
 his token goes or becomes another, those of catalogs, schemas and volumes are taken back at once.
+
+While no file is open, and all names that were told have ended by themselves, there is nothing to take back: then nobody
+looks, until the next open or name.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from typing import Protocol
 
 import trio
 
-from fuse4dbricks.cache.connectivity import is_outage
+from fuse4dbricks.cache.connectivity import HOLD_SECONDS, is_outage
 from fuse4dbricks.entry import Kind
 from fuse4dbricks.errors import Fuse4dbricksError
 from fuse4dbricks.paths import RemotePath
@@ -89,26 +93,45 @@ class Recalls:
         self._due: set[int] = set()
         self._bell = trio.Event()
         self._alarm = trio.Event()
+        self._told_at = -math.inf
+        self._is_telling = False
+        self._is_asleep = False
 
     async def run(self, kernel: KernelCache, permission_ttl: float) -> None:
         """Watch until cancelled."""
+        pause = max(MIN_PAUSE_SECONDS, permission_ttl / LOOKS_PER_TTL)
+        # As long as the kernel may keep a name, at most, and how exactly we know when it was told.
+        kept = max(permission_ttl, HOLD_SECONDS) + pause
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._drop_what_is_due, kernel, nursery)
             while True:
-                self._alarm = trio.Event()
+                self._alarm, self._is_asleep = trio.Event(), False
                 if names := self._lost_names():
                     nursery.start_soon(self._take_back, kernel, names)
-                for key, path in self._held().items():
+                held = self._held()
+                for key, path in held.items():
                     if key not in self._judging:
                         self._judging.add(key)
                         nursery.start_soon(self._judge, key, path, permission_ttl)
-                with trio.move_on_after(max(MIN_PAUSE_SECONDS, permission_ttl / LOOKS_PER_TTL)):
+                self._forget_ended_names(kept)
+                self._is_asleep = not held and not self._identities
+                with trio.move_on_after(math.inf if self._is_asleep else pause):
                     await self._alarm.wait()
 
     def note_user(self, uid: int, token: Token) -> None:
-        """Somebody is told a name, which the kernel may keep."""
+        """Somebody is told a name, or what it stands for, which the kernel may keep."""
         if uid not in self._identities and len(self._identities) < MAX_USERS:
             self._identities[uid] = token
+        self._is_telling = True
+        self._wake()
+
+    def note_opened(self) -> None:
+        """A file is open that was not."""
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._is_asleep:
+            self._alarm.set()
 
     def look_now(self) -> None:
         """Somebody's token is another one: do not wait for the next look."""
@@ -135,6 +158,14 @@ class Recalls:
             for node in (self._inodes if lost else ())
             if node.parent is not None and node.kind in _BOUNDARY
         ]
+
+    def _forget_ended_names(self, kept: float) -> None:
+        """Nothing was told for so long that the kernel keeps nothing of it."""
+        now = trio.current_time()
+        if self._is_telling:
+            self._told_at, self._is_telling = now, False
+        elif now - self._told_at > kept:
+            self._identities.clear()
 
     @staticmethod
     async def _take_back(kernel: KernelCache, names: list[tuple[int, bytes, int]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fuse4dbricks.errors import PermissionDenied, ServerFailure, Throttled, Unreachable
 from tests.support.benches import Bench, Setting, bench_of
-from tests.support.fakes import ADA, BOB, PERMISSION_TTL, Call, at, token_of, workspace_with
+from tests.support.fakes import ADA, BOB, PERMISSION_TTL, VOLUME, Call, at, token_of, workspace_with
 from tests.support.kernel import Kernel
 
 
@@ -201,3 +202,77 @@ async def test_an_inode_whose_pages_are_locked_holds_up_no_other(autojump_clock:
         mount.bench.workspace.revoke("bob")
         await mount.pass_time(PERMISSION_TTL)
         assert mount.pages.dropped == [mount.of_bob]
+
+
+async def pass_minute(bench: Bench, seconds: float = PERMISSION_TTL) -> None:
+    for _ in range(20):
+        bench.clock.step(seconds / 20)
+        await trio.sleep(seconds / 20)
+        await wait_all_tasks_blocked()
+
+
+def next_look() -> float:
+    """Seconds until anything wakes by itself."""
+    return trio.lowlevel.current_statistics().seconds_to_next_deadline
+
+
+async def test_while_there_is_nothing_to_take_back_nobody_looks(autojump_clock: MockClock) -> None:
+    workspace = workspace_with("ada")
+    workspace.put(at("f"))
+    async with bench_of(Setting(workspace)) as bench, trio.open_nursery() as nursery:
+        pages = FakePages()
+        nursery.start_soon(bench.filesystem.recalls.run, pages, PERMISSION_TTL)
+        await wait_all_tasks_blocked()
+        assert next_look() == math.inf
+        bench.written.set(ADA, token_of("ada"))
+        shown = await Kernel(bench.filesystem, ADA).walk(at("f"))
+        await wait_all_tasks_blocked()
+        assert next_look() <= PERMISSION_TTL / 5, "names were told, and may have to be taken back"
+        await pass_minute(bench, 2 * PERMISSION_TTL)
+        assert next_look() == math.inf, "they have ended by themselves"
+        opened = await bench.filesystem.open(ADA, shown.ino, os.O_RDONLY)
+        await wait_all_tasks_blocked()
+        assert next_look() <= PERMISSION_TTL / 5
+        bench.filesystem.release(opened.number)
+        await pass_minute(bench, 2 * PERMISSION_TTL)
+        assert next_look() == math.inf
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_opens_after_a_long_rest_is_watched_as_ever(autojump_clock: MockClock) -> None:
+    workspace = workspace_with("ada")
+    workspace.put(at("f"))
+    async with bench_of(Setting(workspace, is_shared=True)) as bench, trio.open_nursery() as nursery:
+        pages = FakePages()
+        bench.written.set(ADA, token_of("ada"))
+        nursery.start_soon(bench.filesystem.recalls.run, pages, PERMISSION_TTL)
+        await pass_minute(bench, 10 * PERMISSION_TTL)
+        assert next_look() == math.inf
+        shown = await Kernel(bench.filesystem, ADA).walk(at("f"))
+        opened = await bench.filesystem.open(ADA, shown.ino, os.O_RDONLY)
+        await bench.filesystem.read(opened.number, 0, 5)
+        workspace.revoke("ada")
+        await pass_minute(bench)
+        assert pages.dropped == [shown.ino]
+        nursery.cancel_scope.cancel()
+
+
+async def test_names_told_by_a_listing_or_a_stat_keep_the_watch(autojump_clock: MockClock) -> None:
+    workspace = workspace_with("ada")
+    workspace.put(at("f"))
+    async with bench_of(Setting(workspace)) as bench, trio.open_nursery() as nursery:
+        kernel = Kernel(bench.filesystem, ADA)
+        bench.written.set(ADA, token_of("ada"))
+        shown = await kernel.walk(at("f"))
+        folder = await kernel.walk(VOLUME)
+        nursery.start_soon(bench.filesystem.recalls.run, FakePages(), PERMISSION_TTL)
+        for tell in (
+            lambda: bench.filesystem.getattr(ADA, shown.ino),
+            lambda: kernel.list_inode(folder.ino),
+        ):
+            await pass_minute(bench, 3 * PERMISSION_TTL)
+            assert next_look() == math.inf
+            await tell()
+            await wait_all_tasks_blocked()
+            assert next_look() <= PERMISSION_TTL / 5
+        nursery.cancel_scope.cancel()

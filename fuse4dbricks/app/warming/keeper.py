@@ -8,6 +8,7 @@ pin is looked at from time to time, with few calls, and what keeps it from being
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,14 +120,16 @@ class PinKeeper:
         await self._scene.pins.limit(self.max_bytes)
         while True:
             self._asked = trio.Event()
+            pause = LOOK
             try:
-                await self._look()
+                pause = await self._look()
             except CacheError as error:
                 logger.warning("the pins cannot be looked after now: %s", error, extra={"rate_limit": 60})
-            with trio.move_on_after(LOOK):
+            with trio.move_on_after(pause):
                 await self._asked.wait()
 
-    async def _look(self) -> None:
+    async def _look(self) -> float:
+        """Look after all of them; returns seconds until the next look, which nobody needs before there are pins."""
         active = await settle_all(self._scene.pins, self._clock)
         paths = {pin.path for pin in active}
         self._states = {path: state for path, state in self._states.items() if path in paths}
@@ -134,6 +137,7 @@ class PinKeeper:
             state = self._states.setdefault(pin.path, PinState())
             if self._clock.monotonic() - state.looked_at >= REFRESH:
                 await self._refresh(pin, state)
+        return math.inf if self._scene.pins.load_all() == [] else LOOK
 
     async def _refresh(self, pin: Pin, state: PinState) -> None:
         if self._connectivity.get_outage() is not None:

@@ -23,6 +23,7 @@ from fuse4dbricks.cache.storing.removal import Removals
 from fuse4dbricks.cache.storing.room import DiskLimits, Room
 from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkName
 from fuse4dbricks.clock import Clock
+from fuse4dbricks.concurrency.minutes import next_minute
 from fuse4dbricks.errors import CacheError, IndexUnavailable
 from fuse4dbricks.index.records import Victim, VictimQuery
 from fuse4dbricks.telemetry.metrics import Metrics
@@ -92,14 +93,20 @@ class Eviction:
         self._is_tight = False
         self._tight_at = 0.0
         self._age_seen: tuple[float, float] | None = None
+        self._is_busy = True
+        self._is_resting = False
 
     def ask(self) -> None:
         """Have a pass soon."""
         self._asked.set()
 
     def stored_one(self) -> None:
-        """A chunk was stored: have a pass soon if room gets short."""
+        """A chunk was stored: have a pass soon if room gets short, or was not looked at for long."""
         room = self._scene.room
+        self._is_busy = True
+        if self._is_resting:
+            self._is_resting = False
+            self._asked.set()
         if (room.is_short or room.is_crowded) and not self._is_barren:
             self._asked.set()
 
@@ -133,13 +140,21 @@ class Eviction:
                 await self._pass()
             except (IndexUnavailable, CacheError) as error:
                 self._barren_until = self._scene.clock.monotonic() + BARREN
+                self._is_busy = True
                 logger.warning("no room was made in the cache: %s", error, extra={"rate_limit": 60})
             finally:
                 over, self._pass_over = self._pass_over, trio.Event()
                 over.set()
-            with trio.move_on_after(TICK):
+            with trio.CancelScope(deadline=self._get_next_look()):
                 await self._asked.wait()
             self._asked = trio.Event()
+
+    def _get_next_look(self) -> float:
+        """On trio's clock. While nothing is stored, only others can fill the disk, which takes them longer than a tick."""
+        is_calm = self._scene.breaker.is_due and self._scene.room.spare >= 0 and not self._is_tight
+        self._is_resting = is_calm and not self._is_busy
+        self._is_busy = False
+        return next_minute() if self._is_resting else trio.current_time() + TICK
 
     @property
     def _is_barren(self) -> bool:

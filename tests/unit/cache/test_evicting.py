@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from fuse4dbricks.cache.disk import DiskLimits
+from fuse4dbricks.cache.storing.eviction import TICK
 from fuse4dbricks.units import MIB
 from tests.support.chunkrows import FILE, DictRows, TierRig, payload_of, store_by_four, tier_rig, until
 from tests.support.indexes import HandClock
@@ -153,3 +156,37 @@ async def test_what_is_read_from_ram_or_by_the_kernel_is_not_evicted_as_if_nobod
         assert rig.known(version=idle) == frozenset()
         assert rig.known(version=from_ram) == {1, 2}
         assert rig.known(version=from_kernel) == set(range(10))
+
+
+async def test_a_cache_that_nobody_fills_is_looked_at_once_a_minute(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        looks = 0
+        measure = rig.folder.overhead_bytes
+
+        def count() -> int:
+            nonlocal looks
+            looks += 1
+            return measure()
+
+        async def next_look() -> float:
+            """Seconds until it comes, once this one, which has a nearer deadline, is over."""
+            end = time.monotonic() + 20
+            while (left := trio.lowlevel.current_statistics().seconds_to_next_deadline) < TICK - 1:
+                assert time.monotonic() < end
+                await trio.lowlevel.checkpoint()
+            return left
+
+        await until(lambda: rig.tier.upkeep is not None and rig.tier.upkeep.is_measured)
+        rig.folder.overhead_bytes = count  # type: ignore[method-assign]  # counts looks at the disk
+        assert await next_look() <= TICK
+        mock_clock.jump(TICK)
+        await until(lambda: looks == 1)
+        assert TICK < await next_look() <= 90
+        await rig.store_chunks(0)
+        await until(lambda: looks == 2)
+        assert await next_look() <= TICK
+        await rig.store_chunks(1, 2, 3)
+        assert await next_look() <= TICK
+        assert looks == 2, "one look, not one for each chunk"

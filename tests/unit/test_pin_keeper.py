@@ -1,0 +1,77 @@
+"""Who keeps the pins looks when there are some."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any, cast
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from fuse4dbricks.app.warming.keeper import LOOK, PinKeeper
+from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.errors import Unreachable
+from fuse4dbricks.index.records import Pin
+from fuse4dbricks.paths import RemotePath
+from tests.support.indexes import HandClock
+
+PATH = RemotePath(("main", "sales", "raw"))
+
+
+class Pins:
+    """What the index knows of pins; ``found`` None: it cannot say now."""
+
+    def __init__(self) -> None:
+        self.found: list[Pin] | None = []
+        self.looks = 0
+
+    async def limit(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+
+    def load_all(self) -> list[Pin] | None:
+        self.looks += 1
+        return self.found
+
+
+def next_look() -> float:
+    """Seconds until anything wakes by itself."""
+    return trio.lowlevel.current_statistics().seconds_to_next_deadline
+
+
+async def test_without_pins_nobody_looks_until_he_is_asked_to(autojump_clock: MockClock) -> None:
+    pins, clock = Pins(), HandClock()
+    connectivity = Connectivity(clock)
+    keeper = PinKeeper(
+        cast(Any, SimpleNamespace(pins=pins)), connectivity=connectivity, clock=clock, max_bytes=1
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await wait_all_tasks_blocked()
+        assert next_look() == math.inf
+        answers: tuple[list[Pin] | None, ...] = (None, [])
+        for found in answers:
+            pins.found = found
+            before = pins.looks
+            keeper.ask()
+            await wait_all_tasks_blocked()
+            assert pins.looks > before
+            # An index that cannot be asked says nothing about there being none.
+            assert next_look() == (LOOK if found is None else math.inf)
+        nursery.cancel_scope.cancel()
+
+
+async def test_with_a_pin_he_looks_again_and_again(autojump_clock: MockClock) -> None:
+    pins, clock = Pins(), HandClock()
+    connectivity = Connectivity(clock)
+    keeper = PinKeeper(
+        cast(Any, SimpleNamespace(pins=pins)), connectivity=connectivity, clock=clock, max_bytes=1
+    )
+    pins.found = [Pin(PATH, created_by=42, created_at=clock.wall(), expires_at=None, is_settled=True)]
+    connectivity.note_failure(Unreachable("no network"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await trio.sleep(10 * LOOK)
+        assert pins.looks >= 9
+        assert keeper.get_state(PATH).why
+        nursery.cancel_scope.cancel()
