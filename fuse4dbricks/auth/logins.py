@@ -103,6 +103,7 @@ class DeviceLogins:
         self._states: dict[int, LoginState] = {}
         self._scopes: dict[int, trio.CancelScope] = {}
         self._signed_in: dict[int, _SignedIn] = {}
+        self._keeping = trio.Lock()
 
     # --- as a token source -----------------------------------------------------------------------
 
@@ -164,7 +165,7 @@ class DeviceLogins:
         self._signed_in.pop(uid, None)
         self._states.pop(uid, None)
         if self._kept is not None:
-            self._supervisor.start_soon("forget-login", trio.to_thread.run_sync, self._kept.forget, uid)
+            self._supervisor.start_soon("forget-login", self._forget, self._kept, uid)
 
     async def take_up_kept(self) -> None:
         """Take up the logins of earlier runs; nothing is asked of Entra before somebody needs a token."""
@@ -263,10 +264,19 @@ class DeviceLogins:
         kept = self._kept
         if kept is None:
             return
-        try:
-            await trio.to_thread.run_sync(lambda: kept.save(uid, account.serialize()))
-        except OSError as error:
-            logger.warning("the login of uid %d cannot be kept: %s", uid, error.strerror)
+        async with self._keeping:
+            now = self._signed_in.get(uid)
+            if now is None or now.account is not account:
+                return  # he has logged out, or in anew, while this one was being renewed
+            try:
+                await trio.to_thread.run_sync(lambda: kept.save(uid, account.serialize()))
+            except OSError as error:
+                logger.warning("the login of uid %d cannot be kept: %s", uid, error.strerror)
+
+    async def _forget(self, kept: KeptLogins, uid: int) -> None:
+        async with self._keeping:
+            if uid not in self._signed_in:
+                await trio.to_thread.run_sync(kept.forget, uid)
 
     async def _ask(self, account: Account, question: Callable[[], V]) -> V:
         # By account, not by user: a login that was just cancelled may still have a question out.

@@ -21,7 +21,7 @@ from fuse4dbricks.auth.renewing import STALE_SECONDS
 from fuse4dbricks.auth.secret import Secret
 from fuse4dbricks.auth.source import Outcome, SourceFailure
 from fuse4dbricks.concurrency.supervise import supervised
-from fuse4dbricks.devworkspace.effects import Page, Reset, Status
+from fuse4dbricks.devworkspace.effects import Hang, Page, Reset, Status
 from fuse4dbricks.errors import Unreachable
 from fuse4dbricks.telemetry.metrics import Metrics
 from tests.support.fakes import HandClock
@@ -302,6 +302,26 @@ async def test_a_kept_login_is_taken_up_without_a_person(
         assert not list(other.load())
     kept.forget_all()
     assert not list((tmp_path / "cache").iterdir())
+
+
+async def test_who_logs_out_while_his_login_is_renewed_is_not_kept(
+    entra: Served, clock: MockClock, folder: int, tmp_path: Path
+) -> None:
+    async with desk_of(entra, kept=KeptLogins(folder, ("host",))) as desk:
+        await desk.sign_in()
+        token = desk.logins.get_token(ADA)
+        silence = entra.faults.add(Hang(), kind="entra.token")
+
+        async def renew() -> None:
+            await desk.logins.fetch_token(ADA, rejected=token)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(renew)
+            await reach(lambda: silence.fired)
+            desk.logins.log_out(ADA)
+            await reach(lambda: not list((tmp_path / "cache").iterdir()))
+            silence.remove()
+        assert not list((tmp_path / "cache").iterdir())
 
 
 def test_only_what_was_written_so_is_taken_up(folder: int, tmp_path: Path) -> None:
