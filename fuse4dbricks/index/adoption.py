@@ -47,10 +47,10 @@ def _adopt(session: Session, rollup: Rollup, found: Foundling) -> bool:
     return True
 
 
-def list_names(session: Session, shard: int) -> list[bytes]:
-    """The names that begin with the byte ``shard``."""
-    first = bytes([shard])
-    return [row[0] for row in session.rows(_IN_SHARD, (first, first + b"\xff" * NAME_BYTES))]
+def list_names(session: Session, shards: range) -> list[bytes]:
+    """The names that begin with a byte of ``shards``."""
+    last = bytes([shards.stop - 1]) + b"\xff" * NAME_BYTES
+    return [row[0] for row in session.rows(_IN_SHARD, (bytes([shards.start]), last))]
 
 
 def note_complete(session: Session, serial: int) -> None:

@@ -67,13 +67,13 @@ class Chunks:
             found.update(row[0] for row in rows)
         return found
 
-    async def list_names(self, shard: int) -> list[bytes]:
-        """The names with ``shard`` as their first byte that have a row, of whichever workspace; 2 ms for 4,000.
+    async def list_names(self, shards: range) -> list[bytes]:
+        """The names with a first byte in ``shards`` that have a row, of whichever workspace; 2 ms for 4,000.
 
         Raises:
             IndexUnavailable: it cannot be told.
         """
-        return await self._writer.run(partial(list_names, shard=shard), rows=0)
+        return await self._writer.run(partial(list_names, shards=shards), rows=0)
 
     async def add(self, path: RemotePath, version: Version, rows: Sequence[NewChunk]) -> None:
         """Record chunk files that are in place; to do it again changes nothing but the time of use.

@@ -72,9 +72,9 @@ class DictRows:
             return None
         return {row.name for row, _ in self.rows.values()} & set(names)
 
-    async def list_names(self, shard: int) -> list[bytes]:
+    async def list_names(self, shards: range) -> list[bytes]:
         await trio.lowlevel.checkpoint()
-        return [row.name for row, _ in self.rows.values() if row.name[0] == shard]
+        return [row.name for row, _ in self.rows.values() if row.name[0] in shards]
 
     def touch(self, row_id: int) -> None:
         self.used[row_id] = self.clock.wall()

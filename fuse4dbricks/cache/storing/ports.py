@@ -50,8 +50,8 @@ class NamedRows(Protocol):
         """Which of the chunk names have a row; None when that cannot be told now."""
         ...
 
-    async def list_names(self, shard: int, /) -> list[bytes]:
-        """The chunk names in one shard that have a row. ``IndexUnavailable``."""
+    async def list_names(self, shards: range, /) -> list[bytes]:
+        """The chunk names in some neighbouring shards that have a row. ``IndexUnavailable``."""
         ...
 
     async def adopt(self, found: Sequence[Foundling], /) -> list[bytes]:

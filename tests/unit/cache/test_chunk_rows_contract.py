@@ -62,8 +62,11 @@ async def add_and_load(rows: ChunkIndex) -> None:
     assert (found[1].name, found[1].length, found[1].checksum) == (bytes([0, 1]) * 8, 1000, (1 << 63) - 2)
     names = {chunk(0).name, chunk(0, mark=1).name}
     assert rows.load_names([*names, b"unknown" * 2]) == names
-    assert sorted(await rows.list_names(0)) == sorted(chunk(index).name for index in range(5))
-    assert await rows.list_names(255) == []
+    of_one = sorted(chunk(index).name for index in range(5))
+    assert sorted(await rows.list_names(range(1))) == of_one
+    assert sorted(await rows.list_names(range(256))) == sorted([*of_one, chunk(0, mark=1).name])
+    assert await rows.list_names(range(1, 2)) == [chunk(0, mark=1).name]
+    assert await rows.list_names(range(2, 256)) == []
     await rows.add(PATH, ONE, [chunk(0)])
     assert (rows.get_totals().chunks, rows.get_totals().bytes) == (6, 6 * 4096)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import trio
 import trio.testing
 
 from fuse4dbricks.cache.storing.upkeep import Upkeep
+from fuse4dbricks.chunks import ChunkName, ChunkStore
 from tests.support.chunkrows import FILE, DictRows, TierRig, file_of, payload_of, tier_rig, until
 from tests.support.indexes import HandClock
 from tests.support.labels import PATH
@@ -88,6 +90,55 @@ async def test_after_the_loss_of_the_index_nothing_is_stored_until_the_files_are
         assert rig.metrics.get("disk.swept", kind="adopted") == 9
         for index in range(10):
             assert await rig.load(index) == payload_of(index)
+
+
+class CrowdedStore(ChunkStore):
+    """Has a hundred files in each shard, or none."""
+
+    crowded = range(0)
+
+    def list_shard(self, shard: int) -> list[ChunkName]:
+        files = 100 if shard in self.crowded else 0
+        return [ChunkName(bytes([shard, number]) * 8) for number in range(files)]
+
+
+class AskedRows(DictRows):
+    """Knows every chunk.
+
+    Attributes:
+        asked: the shards of each question.
+    """
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__(clock)
+        self.asked: list[range] = []
+
+    async def list_names(self, shards: range) -> list[bytes]:
+        self.asked.append(shards)
+        return await super().list_names(shards)
+
+    def load_names(self, names: Sequence[bytes]) -> set[bytes] | None:
+        return set(names)
+
+
+@pytest.mark.parametrize(
+    ("crowded", "fewest", "most"),
+    [(range(0), 16, 32), (range(256), 256, 256), (range(100, 200), 100, 120)],
+    ids=["empty", "crowded", "both"],
+)
+async def test_a_shard_is_looked_at_once_and_many_at_a_time_where_they_hold_little(
+    tmp_path: Path, crowded: range, fewest: int, most: int
+) -> None:
+    CrowdedStore.crowded = crowded
+    rows = AskedRows(HandClock())
+    async with tier_rig(tmp_path / "cache", rows=rows, store_type=CrowdedStore) as rig:
+        assert rig.tier.upkeep is not None
+        stock = rig.tier.upkeep.stock
+        rig.supervisor.start_soon("sweep", stock.run, 0.0)
+        await until(lambda: stock.get_progress().finished == 1)
+        assert stock.get_progress().tally.seen == 100 * len(crowded)
+    assert [shard for shards in rows.asked for shard in shards] == list(range(256))
+    assert fewest <= len(rows.asked) <= most
 
 
 async def swept_once(rig: TierRig) -> Upkeep:
