@@ -10,14 +10,18 @@ So waiting draws on an allowance (:attr:`Patience.stall` seconds at most) that e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import httpx
 import trio
 
 from fuse4dbricks.errors import ProtocolViolation
+from fuse4dbricks.workspace.http1 import PlainBody
 from fuse4dbricks.workspace.network import TRANSPORT_ERRORS, in_body, timed_out
 from fuse4dbricks.workspace.retry import Patience, Setback
+
+T = TypeVar("T")
 
 
 class Body:
@@ -31,6 +35,8 @@ class Body:
         self._response = response
         # Iterated directly: httpx's own iterators are for decoding, which would unpack a gzip bomb.
         self._pieces: AsyncIterator[bytes] = aiter(response.stream)
+        self._plain = response.stream if isinstance(response.stream, PlainBody) else None
+        self._rest = memoryview(b"")
         self._is_started = False
         self._is_finished = False
         self._patience = patience
@@ -43,20 +49,49 @@ class Body:
         Raises:
             Setback: the connection was lost, the body is too slow or incomplete, or ``deadline`` (trio time) passed.
         """
-        while (piece := await self._receive(deadline)) == b"":
+        if self._rest:
+            piece, self._rest = bytes(self._rest), memoryview(b"")
+            return piece
+        return await self._next_full(deadline)
+
+    async def receive_into(self, room: memoryview, deadline: float = float("inf")) -> int:
+        """Put the next bytes at the start of ``room``, which is not empty: how many; 0 at the end.
+
+        Raises:
+            Setback: as :meth:`next_piece`; what ``room`` holds then is not to be used.
+        """
+        plain = self._plain
+        if plain is not None and not self._rest:
+            return await self._receive(deadline, lambda: plain.receive_into(room), int) or 0
+        if not self._rest:
+            self._rest = memoryview(await self._next_full(deadline) or b"")
+        count = min(len(self._rest), len(room))
+        room[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+    @property
+    def pending(self) -> int:
+        """Bytes that came with those that were put in the last room, and had no place there."""
+        return len(self._rest)
+
+    async def _next_full(self, deadline: float) -> bytes | None:
+        while (piece := await self._receive(deadline, self._pieces.__anext__, len)) == b"":
             pass
         return piece
 
-    async def _receive(self, deadline: float) -> bytes | None:
+    async def _receive(
+        self, deadline: float, receive: Callable[[], Awaitable[T]], measure: Callable[[T], int]
+    ) -> T | None:
+        """What ``receive`` brings, in time; None at the end."""
         if self._is_finished:
             return None
         began = trio.current_time()
         self._is_started = True
         failure: Setback | None = None
-        piece: bytes | None = None
+        piece: T | None = None
         with trio.move_on_at(min(deadline, began + self._allowance)) as scope:
             try:
-                piece = await anext(self._pieces)
+                piece = await receive()
             except StopAsyncIteration:
                 self._is_finished = True
             except TRANSPORT_ERRORS as error:
@@ -69,7 +104,7 @@ class Body:
             raise failure
         if piece is not None:
             spent = trio.current_time() - began
-            earned = len(piece) / self._patience.min_rate
+            earned = measure(piece) / self._patience.min_rate
             self._allowance = max(0.0, min(self._patience.stall, self._allowance - spent + earned))
         return piece
 

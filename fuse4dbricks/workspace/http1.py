@@ -2,7 +2,8 @@
 
 The difficulty: a general parser copies a body four times, piece by piece, on its way to whoever wanted it. But a
 body whose length the head tells needs no parsing at all. So h11 writes the request, reads the head and whatever is
-framed in another way; the bytes of a plain body go from the link to the reader as they are, counted.
+framed in another way; the bytes of a plain body go from the link to the reader as they are, counted, and into the
+reader's own memory if he gives it (:meth:`PlainBody.receive_into`).
 """
 
 from __future__ import annotations
@@ -97,6 +98,13 @@ async def _receive(link: Link) -> bytes:
         raise httpx.ReadError("the connection is broken") from error
 
 
+async def _receive_into(link: Link, room: memoryview) -> int:
+    try:
+        return await link.receive_into(room)
+    except _BROKEN as error:
+        raise httpx.ReadError("the connection is broken") from error
+
+
 def _body_of(
     request: httpx.Request, head: h11.Response, talk: h11.Connection, link: Link, release: Release
 ) -> httpx.AsyncByteStream:
@@ -165,6 +173,37 @@ class PlainBody(_LentLink):
         self._begun = begun
         self._left = length
         self._is_kept = is_kept
+
+    async def receive_into(self, room: memoryview) -> int:
+        """As the iteration, but into ``room``, which is not empty: how many bytes; 0 at the end.
+
+        Raises:
+            httpx.RemoteProtocolError: the body ended early.
+            httpx.ReadError: the connection is broken.
+        """
+        if not self._is_lent:
+            return 0
+        try:
+            count = await self._next_bytes(room[: self._left])
+        except BaseException:  # raised on: a connection in mid-body is no use to the next call
+            self._give_back(is_reusable=False)
+            raise
+        if not count:
+            self._give_back(is_reusable=self._is_reusable())
+        return count
+
+    async def _next_bytes(self, room: memoryview) -> int:
+        if not room:
+            return 0
+        if self._begun:
+            count = min(len(self._begun), len(room))
+            room[:count], self._begun = self._begun[:count], self._begun[count:]
+        else:
+            count = await _receive_into(self._link, room)
+            if not count:
+                raise httpx.RemoteProtocolError("the body ended early")
+        self._left -= count
+        return count
 
     async def _next_piece(self) -> bytes:
         if not self._left:

@@ -2,7 +2,9 @@
 
 The difficulty: a TLS record holds 16 KiB, and a stream that hands on one record at a time runs a reader's whole
 stack 64 times per mebibyte: that, not decryption, made a mount three times slower than its network. So a link takes
-from the socket whatever is there, up to :data:`GULP`, and hands on all of its plain text at once.
+from the socket whatever is there, up to :data:`GULP`, and hands on all of its plain text at once. Whoever has a place
+for the bytes gives it (:meth:`Link.receive_into`), and they are decrypted into it: a byte that is handed on in
+``bytes`` is copied twice more.
 
 Links know no time limits: cancelling is how their users end a wait. After an error or a cancelled call the link is
 broken and must be closed. Closing says no goodbye, so it never waits: every body's end is known by its length.
@@ -14,7 +16,7 @@ import select
 import socket
 import ssl
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, cast
 
 import trio
 
@@ -39,6 +41,16 @@ class Link(Protocol):
 
     async def receive(self) -> bytes:
         """What has arrived, at least a byte; empty at the end.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        ...
+
+    async def receive_into(self, room: memoryview) -> int:
+        """Put what has arrived, at least a byte, at the start of ``room``, which is not empty; 0 at the end.
+
+        What is in ``room`` after an error or a cancelled call is not to be used.
 
         Raises:
             OSError: the connection is broken.
@@ -77,6 +89,15 @@ class TcpLink:
         while True:
             try:
                 return self._socket.recv(GULP)
+            except (BlockingIOError, InterruptedError):
+                await trio.lowlevel.wait_readable(self._socket)
+
+    async def receive_into(self, room: memoryview) -> int:
+        """What the kernel has and ``room`` holds."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            try:
+                return self._socket.recv_into(room)
             except (BlockingIOError, InterruptedError):
                 await trio.lowlevel.wait_readable(self._socket)
 
@@ -140,6 +161,31 @@ class TlsLink:
                 return b"".join(records)
             await self._flush()  # a key update wants an answer
             await self._refill()
+
+    async def receive_into(self, room: memoryview) -> int:
+        """As :meth:`receive`, as far as ``room`` holds it; the rest stays encrypted."""
+        while True:
+            count, is_over = self._decrypt_into(room)
+            if count or is_over:
+                return count
+            await self._flush()  # a key update wants an answer
+            await self._refill()
+
+    def _decrypt_into(self, room: memoryview) -> tuple[int, bool]:
+        """How many bytes could be decrypted now, and whether the peer has said goodbye."""
+        count = 0
+        try:
+            while count < len(room):
+                # With a buffer it answers how many bytes, whatever its annotation says.
+                length = cast("int", self._tls.read(len(room) - count, room[count:]))
+                if not length:
+                    return count, True
+                count += length
+        except ssl.SSLWantReadError:
+            return count, False
+        except ssl.SSLZeroReturnError:
+            return count, True
+        return count, False
 
     def is_quiet(self) -> bool:
         """Whether there is neither plain nor cipher text to be received."""

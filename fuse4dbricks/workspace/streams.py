@@ -11,9 +11,9 @@ the reader nothing but the way back: the stream goes on with the Files API, and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import ProtocolViolation, RemoteError, VersionChanged
@@ -29,6 +29,8 @@ from fuse4dbricks.workspace.retry import Budget, Setback, persist
 
 _ACCEPT = frozenset({200, 206})
 
+T = TypeVar("T")
+
 
 class Detour(Protocol):
     """Another way to the bytes of the same file."""
@@ -43,7 +45,10 @@ class Detour(Protocol):
 
 
 class RangeStream:
-    """Bytes ``[start, stop)`` in pieces, contiguous; an async context manager and its own iterator."""
+    """Bytes ``[start, stop)``, contiguous; an async context manager.
+
+    Either its own iterator, in pieces, or :meth:`receive_into`, without a copy.
+    """
 
     def __init__(
         self,
@@ -91,11 +96,28 @@ class RangeStream:
         return self
 
     async def __anext__(self) -> bytes:
+        piece = await self._next(self._take)
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def receive_into(self, room: memoryview) -> int:
+        """Put the next bytes at the start of ``room``, which is not empty: how many; 0 at the end of the range.
+
+        Beyond so many bytes, what ``room`` holds is not to be used: it may be of a reply that was rejected.
+
+        Raises:
+            RemoteError: as opening the stream.
+        """
+        return await self._next(lambda reply: self._take_into(reply, room)) or 0
+
+    async def _next(self, take: Callable[[Reply], Awaitable[T]]) -> T | None:
+        """What ``take`` gets out of this reply or another one; None at the end of the range."""
         while self._offset < self._stop:
             assert self._budget is not None, "a stream is used inside its context"
             reply = self._reply or await self._reopen(self._budget)
             try:
-                return await self._take(reply)
+                return await take(reply)
             except Setback as failure:
                 setback = failure
             await self._close()
@@ -105,23 +127,35 @@ class RangeStream:
                 self._came_by = self._detour = None
             else:
                 await self._budget.back_off(setback)
-        raise StopAsyncIteration
+        return None
 
     async def _take(self, reply: Reply) -> bytes:
         """The next piece. The last one is handed on only when the body has ended where it should."""
         piece = await reply.body.next_piece()
         if piece is None:
             raise self._violation(reply, "the body is shorter than its headers say")
-        end = self._offset + len(piece)
+        await self._gain(reply, len(piece))
+        return piece
+
+    async def _take_into(self, reply: Reply, room: memoryview) -> int:
+        """As :meth:`_take`; a byte beyond the range never gets into ``room``."""
+        count = await reply.body.receive_into(room[: self._stop - self._offset])
+        if not count:
+            raise self._violation(reply, "the body is shorter than its headers say")
+        await self._gain(reply, count, reply.body.pending)
+        return count
+
+    async def _gain(self, reply: Reply, count: int, pending: int = 0) -> None:
+        """Count bytes that came, ``pending`` more with them; where the range ends the body must, too."""
+        end = self._offset + count
         is_last = end == self._stop
-        if end > self._stop or (is_last and await reply.body.next_piece() is not None):
+        if end + pending > self._stop or (is_last and await reply.body.next_piece() is not None):
             raise self._violation(reply, "the body is longer than its headers say")
         self._offset = end
-        self._gained += len(piece)
-        self._caller.metrics.add("remote.bytes", len(piece))
+        self._gained += count
+        self._caller.metrics.add("remote.bytes", count)
         if is_last:
             await self._close()
-        return piece
 
     async def _reopen(self, budget: Budget) -> Reply:
         if self._detour is not None:

@@ -176,9 +176,17 @@ class ScriptedPieces:
 
     pieces: AsyncGenerator[bytes]
     version: Version
+    rest: bytes = b""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.pieces
+
+    async def receive_into(self, room: memoryview) -> int:
+        if not self.rest:
+            self.rest = await anext(self.pieces, b"")
+        count = min(len(self.rest), len(room))
+        room[:count], self.rest = self.rest[:count], self.rest[count:]
+        return count
 
 
 class DictDisk:

@@ -1,7 +1,7 @@
 """One chunk in RAM, from its first byte on.
 
 The difficulty: a reader of 4 KiB must not wait for the mebibyte around it, yet what he is given goes to the
-kernel without a copy while the rest of the buffer is still being written. So bytes below the watermark
+kernel without a copy while the rest of the buffer is still being written, by the network itself. So bytes below the watermark
 ``filled`` never change again, the buffer is never resized (a ``bytearray`` with exported views cannot be), and
 whoever needs bytes above the watermark sleeps until it has passed *his* bytes: a 1 MiB chunk comes in 64 TLS
 records, and waking every reader for each would cost more than the download.
@@ -87,14 +87,16 @@ class Chunk:
         """The whole of a complete chunk."""
         return self._view
 
-    def fill(self, piece: memoryview) -> None:
-        """Append bytes that arrived; memory is taken with the first of them, not while the request queues."""
+    def get_room(self) -> memoryview:
+        """Where the bytes go that are still to come, all of it; memory is taken when this is first asked for."""
         if not self._buffer:
             self._buffer = memoryview(bytearray(self.length))
             self._view = self._buffer.toreadonly()
-        stop = self.filled + len(piece)
-        self._buffer[self.filled : stop] = piece
-        self.filled = stop
+        return self._buffer[self.filled :]
+
+    def advance(self, count: int) -> None:
+        """So many more bytes are in their place, at the start of the room: from now on they never change."""
+        self.filled += count
         self._wake()
 
     def complete(self, payload: bytes | memoryview) -> None:

@@ -143,28 +143,28 @@ class Extent:
             viewer.token, content.path, self._offset, self._stop, content.exact, self.ticket
         ) as pieces:
             content.pin(pieces.version)
+            while self.chunks:
+                count = await pieces.receive_into(self.chunks[0].get_room())
+                if not count:
+                    raise ProtocolViolation(
+                        f"{content.path}: the stream ended at {self._offset}, not {self._stop}"
+                    )
+                self._take(count, viewer)
             # Run to the natural end unless cut: only then can the connection be used again.
-            async for piece in pieces:
-                self._take(memoryview(piece), viewer)
-                if self._is_cut and not self.chunks:
-                    return
-        if self.chunks:
-            raise ProtocolViolation(f"{content.path}: the stream ended at {self._offset}, not {self._stop}")
+            if not self._is_cut and await pieces.receive_into(memoryview(bytearray(1))):
+                raise ProtocolViolation(f"{content.path}: bytes beyond {self._stop}")
 
-    def _take(self, piece: memoryview, viewer: Viewer) -> None:
-        """Spread what arrived over the chunks."""
-        while piece and self.chunks:
-            chunk = self.chunks[0]
-            part = piece[: chunk.length - chunk.filled]
-            chunk.fill(part)
-            self._offset += len(part)
-            piece = piece[len(part) :]
-            if chunk.is_complete:
-                self.chunks.popleft()
-                self._settle(chunk)
-                self._content.land(chunk, viewer.principal.user_name)
-        if piece and not self._is_cut:
-            raise ProtocolViolation(f"{self._content.path}: {len(piece)} bytes beyond {self._stop}")
+    def _take(self, count: int, viewer: Viewer) -> None:
+        """So many bytes came into the first chunk."""
+        if not self.chunks:
+            return  # cut while they came
+        chunk = self.chunks[0]
+        chunk.advance(count)
+        self._offset += count
+        if chunk.is_complete:
+            self.chunks.popleft()
+            self._settle(chunk)
+            self._content.land(chunk, viewer.principal.user_name)
 
     def _give_up(self, chunk: Chunk, error: Exception) -> None:
         self._settle(chunk)

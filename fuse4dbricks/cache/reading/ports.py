@@ -31,7 +31,11 @@ class Pieces(Protocol):
         ...
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Contiguous pieces."""
+        """Contiguous pieces; or else:"""
+        ...
+
+    async def receive_into(self, room: memoryview, /) -> int:
+        """Put the next bytes at the start of ``room``, as soon as there are some: how many; 0 at the end."""
         ...
 
 

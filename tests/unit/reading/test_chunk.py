@@ -10,24 +10,29 @@ from fuse4dbricks.cache.reading.chunk import Chunk
 from fuse4dbricks.errors import Unreachable
 
 
+def fill(chunk: Chunk, piece: bytes) -> None:
+    chunk.get_room()[: len(piece)] = piece
+    chunk.advance(len(piece))
+
+
 def test_bytes_below_the_watermark_are_served_and_no_others() -> None:
     chunk = Chunk(0, 8)
     assert chunk.get(0, 1) is None
-    chunk.fill(memoryview(b"abcd"))
+    fill(chunk, b"abcd")
     assert bytes(chunk.get(1, 4) or b"") == b"bcd"
     assert chunk.get(1, 5) is None
-    chunk.fill(memoryview(b"efgh"))
+    fill(chunk, b"efgh")
     assert bytes(chunk.get_payload()) == b"abcdefgh"
     assert chunk.is_complete
 
 
 def test_a_view_given_away_is_not_a_copy_and_stays_as_it_was() -> None:
     chunk = Chunk(0, 8)
-    chunk.fill(memoryview(b"abcd"))
+    fill(chunk, b"abcd")
     view = chunk.get(0, 4)
     assert isinstance(view, memoryview)
     assert view.readonly
-    chunk.fill(memoryview(b"efgh"))
+    fill(chunk, b"efgh")
     assert bytes(view) == b"abcd"
     assert view.obj is chunk.get_payload().obj
 
@@ -48,7 +53,7 @@ async def test_only_those_are_woken_whose_bytes_came() -> None:
         for need in (8, 2, 4):
             nursery.start_soon(reader, need)
         await wait_all_tasks_blocked()
-        chunk.fill(memoryview(b"abc"))
+        fill(chunk, b"abc")
         await wait_all_tasks_blocked()
         assert (woken, chunk.waiters) == ([2], 2)
         chunk.complete(b"abcdefgh")
@@ -75,7 +80,7 @@ async def test_each_waiter_raises_an_error_of_his_own() -> None:
 
 async def test_a_failure_does_not_take_back_bytes() -> None:
     chunk = Chunk(0, 8)
-    chunk.fill(memoryview(b"abcd"))
+    fill(chunk, b"abcd")
     chunk.fail(Unreachable("no route"))
     await chunk.reach(4)
     with pytest.raises(Unreachable):

@@ -16,7 +16,9 @@ import trio
 from fuse4dbricks.devworkspace.certificates import make_certificate
 from fuse4dbricks.units import MIB
 from fuse4dbricks.workspace.dialing import Dialer
+from fuse4dbricks.workspace.http1 import PlainBody
 from fuse4dbricks.workspace.pool import Pool
+from tests.support.ways import pieces_of
 
 Talk = Callable[[trio.abc.Stream], Awaitable[None]]
 
@@ -67,10 +69,22 @@ async def pool_of(dialer: Dialer | None = None) -> AsyncIterator[Pool]:
         await pool.aclose()
 
 
+#: Bytes that the reader has room for at a time; 0: he takes what comes.
+rooms = [0]
+
+
+@pytest.fixture(autouse=True, scope="module", params=[0, 4, 300_000])
+def room(request: pytest.FixtureRequest) -> int:
+    rooms[0] = request.param
+    return rooms[0]
+
+
 async def get(pool: Pool, url: str, method: str = "GET") -> bytes:
     response = await pool.handle_async_request(httpx.Request(method, url))
     try:
         assert isinstance(response.stream, httpx.AsyncByteStream)
+        if isinstance(response.stream, PlainBody):
+            return b"".join([piece async for piece in pieces_of(response.stream, rooms[0])])
         return b"".join([piece async for piece in response.stream])
     finally:
         await response.aclose()

@@ -40,11 +40,23 @@ from tests.support.scripted import (
     scripted,
     serve_range,
 )
+from tests.support.ways import pieces_of
 
 FILE = RemotePath(("c", "s", "v", "dir", "a b?#%\u00fc"))
 CONTENT = bytes(index * 7 % 251 for index in range(100_000))
 VERSION = Version(len(CONTENT), MODIFIED)
 Clock = trio.testing.MockClock
+
+#: Bytes that the reader has room for at a time; 0: he takes what comes.
+rooms = [0]
+
+
+@pytest.fixture(autouse=True, scope="module", params=[0, 999, 2 * len(CONTENT)])
+def room(request: pytest.FixtureRequest) -> int:
+    rooms[0] = request.param
+    return rooms[0]
+
+
 RESET = httpx.ReadError("reset")
 
 
@@ -93,12 +105,12 @@ async def read(
     workspace: Workspace, start: int = 0, stop: int = len(CONTENT), version: Version = VERSION
 ) -> bytes:
     async with workspace.files.stream_range(TOKEN, FILE, start, stop, version, Ticket()) as pieces:
-        return b"".join([piece async for piece in pieces])
+        return b"".join([piece async for piece in pieces_of(pieces, rooms[0])])
 
 
 async def read_into(got: list[bytes], workspace: Workspace, stop: int) -> None:
     async with workspace.files.stream_range(TOKEN, FILE, 0, stop, VERSION, Ticket()) as pieces:
-        async for piece in pieces:
+        async for piece in pieces_of(pieces, rooms[0]):
             got.append(piece)  # noqa: PERF401 - what came before an error counts
 
 
