@@ -184,7 +184,9 @@ class Recalls:
         try:
             left = self._rights.get_holder_seconds(uid, path)
             if 0 < left <= permission_ttl / 2:
-                await self._renew_in_time(uid, path, left - min(DROP_AHEAD_SECONDS, permission_ttl / 10))
+                ahead = min(DROP_AHEAD_SECONDS, permission_ttl / 10)
+                if not await self._renew_in_time(uid, path, left - ahead):
+                    return  # barred, and the proof that still counts is no reason to lift that
             await self._rights.check_holder(uid, path)
         except Fuse4dbricksError as error:
             if not is_outage(error):
@@ -194,8 +196,8 @@ class Recalls:
         finally:
             self._judging.discard(key)
 
-    async def _renew_in_time(self, uid: int, path: RemotePath, seconds: float) -> None:
-        """Ask now, and bar what nobody has said anything of in time.
+    async def _renew_in_time(self, uid: int, path: RemotePath, seconds: float) -> bool:
+        """Ask now, and bar what nobody has said anything of in time: False.
 
         Raises:
             Fuse4dbricksError: he may not read it any more.
@@ -208,6 +210,7 @@ class Recalls:
                     raise
         if waiting.cancelled_caught:
             self._bar(uid, path.volume, "no answer in time")
+        return not waiting.cancelled_caught
 
     def _bar(self, uid: int, volume: RemotePath, reason: object) -> None:
         for handle in self._handles.open_files():

@@ -115,6 +115,22 @@ async def test_what_nobody_answers_for_is_ours_to_show_before_its_proof_ends(
         assert await mount.bench.filesystem.read(mount.handles[BOB], 0, 5), "and silence denies nothing"
 
 
+async def test_what_was_taken_back_for_want_of_an_answer_is_not_left_to_the_kernel_again(
+    autojump_clock: MockClock,
+) -> None:
+    """Between that moment and the end of the proof somebody reads on, and the next look may be long after."""
+    async with watched() as mount:
+
+        async def say_nothing(call: Call) -> None:
+            await trio.sleep_forever()
+
+        mount.bench.workspace.before_reply = say_nothing
+        await mount.pass_time(PERMISSION_TTL - 0.5)
+        assert mount.shared in mount.pages.dropped
+        assert mount.bench.filesystem.inodes.get(mount.shared).bars == 2, "each read of it is asked for"
+        assert await mount.bench.filesystem.read(mount.handles[BOB], 0, 5), "the proof still counts"
+
+
 async def test_names_go_with_the_token_that_they_were_told_to(autojump_clock: MockClock) -> None:
     workspace = workspace_with("ada")
     workspace.put(at("f"))
