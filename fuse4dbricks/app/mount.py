@@ -53,6 +53,8 @@ from fuse4dbricks.workspace.files_api import FilesApi
 
 logger = logging.getLogger("fuse4dbricks.app")
 
+#: Seconds that the sweep of the cache folder leaves to the start, of which it would take a tenth, and to whoever waits for it.
+SWEEP_AFTER = 2.0
 #: Bytes of the key that token fingerprints are made with when no index keeps one.
 KEY_BYTES = 32
 
@@ -307,7 +309,7 @@ def build_disk(base: Base) -> DiskTier:
         # Runs while the supervisor still does: what a reader has just been given is stored before the end.
         base.stack.push_async_callback(disk.aclose)
         base.supervisor.run_forever("eviction", disk.run_eviction)
-        base.supervisor.run_forever("sweep", disk.run_sweep)
+        base.supervisor.run_forever("sweep", disk.run_sweep, SWEEP_AFTER)
         base.supervisor.run_forever("pruning", run_pruning, storage.index, base.clock, config.max_age_seconds)
     return disk
 

@@ -226,10 +226,13 @@ class DiskTier:
         if self._shelf is not None:
             await self._shelf.eviction.run()
 
-    async def run_sweep(self) -> None:
-        """At once, and whenever the index was lost since: record the chunk files that have no row, or remove them."""
+    async def run_sweep(self, rest: float = 0.0) -> None:
+        """After ``rest`` seconds, and whenever the index was lost: record the chunk files that have no row, or remove them.
+
+        An index that does not know all chunk files yet is given no rest.
+        """
         if self._shelf is not None:
-            await self._shelf.upkeep.stock.run()
+            await self._shelf.upkeep.stock.run(rest=rest)
 
     @property
     def upkeep(self) -> Upkeep | None:

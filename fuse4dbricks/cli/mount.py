@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fuse4dbricks.app.hardening import forbid_core_dumps, take_secret
-from fuse4dbricks.app.memory import reuse_buffers
+from fuse4dbricks.app.memory import made_for_good, reuse_buffers
 from fuse4dbricks.auth.variables import SECRETS, Variables, read_variables
 from fuse4dbricks.cli.options import ENVIRONMENT, mount_options
 from fuse4dbricks.config import MountConfig
@@ -60,10 +60,11 @@ def run(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
         forbid_core_dumps()
     reuse_buffers()
     # Here and not at the top: they bring trio, httpx, apsw and pyfuse3, which --help does not need.
-    import trio  # noqa: PLC0415
+    with made_for_good():
+        import trio  # noqa: PLC0415
 
-    from fuse4dbricks.app.mount import run_mount  # noqa: PLC0415
-    from fuse4dbricks.telemetry.logs import configure_logging  # noqa: PLC0415
+        from fuse4dbricks.app.mount import run_mount  # noqa: PLC0415
+        from fuse4dbricks.telemetry.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(debug=config.debug)
     trio.run(lambda: run_mount(config, on_ready=on_ready))

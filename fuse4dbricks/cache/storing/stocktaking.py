@@ -73,9 +73,12 @@ class Stocktaking:
         recorded = index.chunks.get_totals().chunks
         return Progress(self._finished, self._failure, self._sweep.tally, index.is_complete, recorded)
 
-    async def run(self, pause: float = PAUSE) -> None:
-        """Sweep at once, and whenever there is reason to, until cancelled."""
+    async def run(self, pause: float = PAUSE, rest: float = 0.0) -> None:
+        """Sweep after a ``rest``, and at once whenever there is reason to, until cancelled."""
         self._index.tell_renewed(self._wake)
+        if self._index.is_complete:
+            with trio.move_on_after(rest):
+                await self._asked.wait()
         while True:
             self._asked = trio.Event()
             await self._sweep_once(pause)

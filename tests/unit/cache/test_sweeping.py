@@ -172,3 +172,24 @@ async def test_an_index_begun_anew_on_demand_is_swept_once(tmp_path: Path) -> No
         await until(lambda: upkeep.stock.get_progress().finished == 2)
         await trio.testing.wait_all_tasks_blocked()
         assert upkeep.stock.get_progress().finished == 2
+
+
+async def test_a_start_is_given_a_rest_before_the_sweep_unless_somebody_asks(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache") as rig:
+        assert rig.tier.upkeep is not None
+        stock = rig.tier.upkeep.stock
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep, 3600.0)
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+        assert stock.get_progress().finished == 0
+        wanted = stock.ask()
+        await until(lambda: stock.get_progress().finished == wanted)
+
+
+async def test_an_index_that_does_not_know_all_files_is_given_none(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache", is_complete=False) as rig:
+        assert rig.tier.upkeep is not None
+        stock = rig.tier.upkeep.stock
+        rig.supervisor.start_soon("sweep", rig.tier.run_sweep, 3600.0)
+        await until(lambda: stock.get_progress().finished == 1)
+        assert rig.index.is_complete
