@@ -14,7 +14,7 @@ import os
 import platform
 from collections.abc import Callable
 
-from fuse4dbricks.chunks.files import file_path
+from fuse4dbricks.chunks.files import READ_UNNOTED, file_path
 from fuse4dbricks.chunks.label import ChunkName
 
 #: The same number on every architecture that numbers its calls in common, which these do.
@@ -48,7 +48,7 @@ def _make_call() -> Call | None:
     syscall.restype = ctypes.c_long
     syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
     way = _Way(
-        flags=os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+        flags=READ_UNNOTED,
         resolve=_NO_XDEV | _NO_SYMLINKS | _BENEATH | _CACHED,
     )
     size = ctypes.sizeof(way)

@@ -63,7 +63,15 @@ class KnownChunks:
 
     def get_indexes(self, path: RemotePath, version: Version, first: int, stop: int) -> frozenset[int]:
         """Which of the chunks [first, stop) are on disk."""
-        return frozenset(index for index in range(first, stop) if self.get(path, version, index) is not None)
+        known: list[int] = []
+        for number in range(first // STRETCH, -(-stop // STRETCH)):
+            rows = self._get_rows(path, version, number)
+            known += (
+                index
+                for index in range(max(first, number * STRETCH), min(stop, (number + 1) * STRETCH))
+                if index in rows and (rows[index] or self._ask_again(path, version, index, rows))
+            )
+        return frozenset(known)
 
     def forget_chunk(self, path: RemotePath, version: Version, chunk_index: int) -> None:
         """The chunk's row has changed."""

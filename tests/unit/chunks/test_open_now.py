@@ -172,6 +172,23 @@ def test_a_write_between_opening_and_reading_is_noticed(store: ChunkStore, check
     assert store.read_now(NAME, 0, 1000) is None
 
 
+@pytest.mark.parametrize("way", ["now", "ahead", "load"])
+def test_a_read_writes_nothing_not_even_its_time(folder: CacheFolder, file: Path, way: str) -> None:
+    store = ChunkStore(folder)
+    checksum = store.write(label(), PAYLOAD)
+    # Earlier than the last write, so that the kernel would note the first read, unless mounted without.
+    os.utime(file, ns=(10**18, file.stat().st_mtime_ns))
+    if way == "now" and not store.open_now(NAME, 1000, checksum):
+        pytest.skip("no openat2 with RESOLVE_CACHED here")
+    if way == "ahead":
+        store.open_ahead([(NAME, 1000, checksum)])
+    elif way == "load":
+        store.load(label(), 1000, checksum)
+    assert store.read_now(NAME, 0, 1000) == PAYLOAD
+    assert file.stat().st_atime_ns == 10**18
+    store.close()
+
+
 def test_a_large_chunk_is_left_to_threads(store: ChunkStore) -> None:
     large = label(chunk_size=MAX_OPEN_NOW + 1)
     checksum = store.write(large, bytes(MAX_OPEN_NOW + 1))
