@@ -29,7 +29,16 @@ import trio
 from fuse4dbricks import __version__
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.entry import Version
-from fuse4dbricks.errors import ConfigError, ProtocolViolation, RemoteError, RequestRejected, VersionChanged
+from fuse4dbricks.errors import (
+    ConfigError,
+    InvalidToken,
+    NotFound,
+    PermissionDenied,
+    ProtocolViolation,
+    RemoteError,
+    RequestRejected,
+    VersionChanged,
+)
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
@@ -66,6 +75,9 @@ MAX_STORES = 4
 _MAX_REFUSAL = 16 * KIB
 _WHAT = "GET of a presigned URL"
 
+#: What is said to one user, not of the store.
+_PERSONAL = (InvalidToken, NotFound, PermissionDenied)
+
 FetchUrl = Callable[[Token, RemotePath], Awaitable[DownloadUrl]]
 OpenTransport = Callable[[WorkspaceUrl], httpx.AsyncBaseTransport]
 
@@ -92,6 +104,7 @@ class CloudStore:
         self._stores: dict[str, httpx.AsyncBaseTransport] = {}
         self._asking: set[tuple[Token, RemotePath]] = set()
         self._off_until = float("-inf")
+        self._refused_until: OrderedDict[Token, float] = OrderedDict()
 
     def way_to(self, token: Token, path: RemotePath, fetch_url: FetchUrl) -> Way:
         """The way to one file for the bearer of ``token``."""
@@ -149,7 +162,7 @@ class CloudStore:
     async def _fetch_url(self, token: Token, path: RemotePath, fetch_url: FetchUrl) -> SignedUrl | None:
         """A new URL; None at once while another range of the file has asked for one."""
         key = (token, path)
-        if key in self._asking:
+        if key in self._asking or trio.current_time() < self._refused_until.get(token, float("-inf")):
             return None
         self._asking.add(key)
         try:
@@ -162,7 +175,12 @@ class CloudStore:
                 return signed
             self.give_up("the workspace takes too long to make a URL")
         except RemoteError as error:
-            if isinstance(error, RequestRejected) or "not enabled" in str(error):
+            if isinstance(error, _PERSONAL) and "not enabled" not in str(error):
+                # One who may not is no sign of what others may; the Files API will tell him.
+                self._refused_until[token] = trio.current_time() + OFF_SECONDS
+                if len(self._refused_until) > MAX_URLS:
+                    self._refused_until.popitem(last=False)
+            elif isinstance(error, RequestRejected) or "not enabled" in str(error):
                 # It does not offer them, and will not while we are mounted.
                 self._off_until = float("inf")
                 logger.info("the workspace gives out no download URLs: %s", error)

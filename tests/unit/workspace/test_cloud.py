@@ -174,6 +174,31 @@ async def test_no_url_costs_one_question(
     assert not at.store.requests
 
 
+@pytest.mark.parametrize(
+    "no",
+    [
+        refusal(403, "PERMISSION_DENIED", "User does not have READ VOLUME on Volume 'c.s.v'."),
+        refusal(403, 403, "Invalid access token."),
+        refusal(404, "NOT_FOUND"),
+    ],
+    ids=["permission", "token", "absence"],
+)
+async def test_who_is_refused_a_url_takes_the_detour_from_nobody_else(
+    no: httpx.Response, autojump_clock: trio.testing.MockClock
+) -> None:
+    answers = iter([no])
+    async with bench(from_store, lambda: next(answers, None) or reply(GIVEN)) as at:
+        for _ in range(3):
+            assert await at.read() == CONTENT[:MIB]
+        assert not at.store.requests
+        assert at.kinds().count("url") == 1, "he is not asked for again at each range"
+        assert await at.read(token=Token("dapi-another")) == CONTENT[:MIB]
+        assert len(at.store.requests) == 1
+        await trio.sleep(OFF_SECONDS + 5)
+        assert await at.read() == CONTENT[:MIB]
+        assert len(at.store.requests) == 2
+
+
 def _breaking(request: httpx.Request) -> Answer:
     return serve_range(request, CONTENT, body=Played(CONTENT[:1000], httpx.ReadError("gone")))
 
