@@ -59,6 +59,7 @@ def warm_scene(
         gate=Gate(access, metadata, connectivity, is_shared=True),
         access=access,
         metadata=metadata,
+        connectivity=connectivity,
         files=base.workspace.files,
         disk=disk,
         visibility=config.visibility,

@@ -141,6 +141,22 @@ def test_an_outage_is_told_as_one(live: LiveMount, served: Served) -> None:
     assert "cannot be reached" in run(live.cache, "warm", VOLUME, code=7).stderr
 
 
+# As above.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_in_an_outage_nobody_waits_for_what_is_missing(live: LiveMount, served: Served) -> None:
+    """All names are known, so the first that is asked of the workspace is bytes."""
+    asked(live.cache, "warm", VOLUME)
+    asked(live.cache, "evict", f"{VOLUME}/a.bin")
+    served.go_down()
+    with pytest.raises(OSError, match="No route to host"):
+        (live.path / "main/sales/raw/a.bin").read_bytes()
+    words = ["cache", "warm", VOLUME, "--disk-cache-dir", str(live.cache)]
+    command = [sys.executable, "-m", "fuse4dbricks", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, "cannot be reached" in done.stderr) == (7, True), done.stderr
+    assert asked(live.cache, "warm", f"{VOLUME}/b.csv")["to_fetch_bytes"] == 0
+
+
 # --- alone ---------------------------------------------------------------------------------------
 
 

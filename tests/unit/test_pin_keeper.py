@@ -75,3 +75,23 @@ async def test_with_a_pin_he_looks_again_and_again(autojump_clock: MockClock) ->
         assert pins.looks >= 9
         assert keeper.get_state(PATH).why
         nursery.cancel_scope.cancel()
+
+
+async def test_a_pin_that_ends_sooner_than_the_next_look_is_let_go_in_time(autojump_clock: MockClock) -> None:
+    pins, clock = Pins(), HandClock()
+    connectivity = Connectivity(clock)
+    keeper = PinKeeper(
+        cast(Any, SimpleNamespace(pins=pins)), connectivity=connectivity, clock=clock, max_bytes=1
+    )
+    ends = [clock.wall() + seconds for seconds in (LOOK + 60, 3)]
+    pins.found = [Pin(PATH.child(f"{at}"), 42, clock.wall(), at, is_settled=True) for at in ends]
+    connectivity.note_failure(Unreachable("no network"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await wait_all_tasks_blocked()
+        assert 2.9 < next_look() <= 3
+        pins.found.pop()
+        keeper.ask()
+        await wait_all_tasks_blocked()
+        assert LOOK - 1 < next_look() <= LOOK
+        nursery.cancel_scope.cancel()

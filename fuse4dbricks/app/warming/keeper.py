@@ -137,7 +137,11 @@ class PinKeeper:
             state = self._states.setdefault(pin.path, PinState())
             if self._clock.monotonic() - state.looked_at >= REFRESH:
                 await self._refresh(pin, state)
-        return math.inf if self._scene.pins.load_all() == [] else LOOK
+        if self._scene.pins.load_all() == []:
+            return math.inf
+        # Until the marks of an ended pin are gone, eviction leaves its chunks alone.
+        ends = (pin.expires_at - self._clock.wall() for pin in active if pin.expires_at is not None)
+        return min([LOOK, *(max(0.0, end) for end in ends)])
 
     async def _refresh(self, pin: Pin, state: PinState) -> None:
         if self._connectivity.get_outage() is not None:
