@@ -108,12 +108,12 @@ class DiskTier:
         shelf = self._shelf
         if shelf is None or not shelf.store.reads_in_loop or not self._supervisor.is_open:
             return False
-        rows = (shelf.known.get(path, version, index) for index in indexes)
-        wanted = [
-            (ChunkName(row.name), row.length, row.checksum)
-            for row in rows
-            if row is not None and not _is_opened(shelf, row)
-        ]
+        wanted: list[tuple[ChunkName, int, int]] = []
+        for index in indexes:
+            row = shelf.known.get(path, version, index)
+            # Where one is not in memory the next ones are not either, and to look has the kernel read 4 KiB of each.
+            if row is not None and (wanted or not _is_opened(shelf, row)):
+                wanted.append((ChunkName(row.name), row.length, row.checksum))
         if wanted:
             self._supervisor.start_soon("open chunks", self._open_ahead, shelf, wanted)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,15 @@ import trio
 import trio.testing
 
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
-from fuse4dbricks.chunks import ChunkLabel, ChunkStore
+from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkStore
+from fuse4dbricks.chunks.cached_open import CachedOpener
+from fuse4dbricks.clock import Clock
 from fuse4dbricks.errors import CacheError
 from fuse4dbricks.units import MIB
 from tests.support.chunkrows import FILE, DictRows, file_of, payload_of, tier_rig, until
 from tests.support.indexes import HandClock
 from tests.support.labels import CHUNK_SIZE, PATH, label
-from tests.support.openers import OpeningStore, ThreadsOnlyStore
+from tests.support.openers import FailingCall, OpeningStore, ThreadsOnlyStore
 
 
 async def test_a_published_chunk_is_known_loaded_and_then_read_in_the_loop(tmp_path: Path) -> None:
@@ -62,6 +65,16 @@ async def test_a_replaced_chunk_is_verified_anew_in_the_loop_and_a_bad_one_left_
         assert rig.known() == {0}
         assert await rig.load(0) is None
         await until(lambda: rig.known() == frozenset())
+
+
+async def test_after_one_chunk_that_is_not_in_memory_all_are_left_to_a_thread(tmp_path: Path) -> None:
+    ColdStore.call = FailingCall(errno.EAGAIN)
+    async with tier_rig(tmp_path / "cache", store_type=ColdStore) as rig:
+        await rig.store_chunks(0, 1, 2)
+        assert rig.tier.open_ahead(PATH, FILE, range(4))
+        assert ColdStore.call.calls == 1
+        await until(lambda: all(rig.store.is_open(label(index, version=FILE).name()) for index in range(3)))
+        assert rig.tier.read_now(PATH, FILE, 2, 0, 10) == payload_of(2)[:10]
 
 
 async def test_of_an_ill_disk_the_loop_opens_nothing(tmp_path: Path) -> None:
@@ -237,6 +250,15 @@ async def test_a_bad_chunk_that_is_on_its_way_again_is_left_to_be_replaced(tmp_p
         assert rig.metrics.get("disk.dropped") == 0
         rig.rows.committing.set()
         await rig.settle(2)
+
+
+class ColdStore(ChunkStore):
+    """Opens in the loop by a call of the test's."""
+
+    call = FailingCall(None)
+
+    def __init__(self, folder: CacheFolder, clock: Clock | None = None) -> None:
+        super().__init__(folder, clock, CachedOpener(self.call))
 
 
 class IllStore(OpeningStore):
