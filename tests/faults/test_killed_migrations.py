@@ -37,6 +37,7 @@ OPTIONS = ("--chunk-size-kb", "64")
 
 #: Files that have no chunk: an index over them takes the migration some 100 ms and a megabyte of log.
 FILLER = 100_000
+#: At random moments, in the slow tests.
 KILLS = 15
 _FILL = """
     WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)
