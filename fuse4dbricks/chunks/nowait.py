@@ -3,25 +3,18 @@
 The difficulty: a thread hop costs 110 to 190 µs, a read of the page cache 9, but a plain read in the loop stops the
 whole mount when the disk is slow or hangs. ``RWF_NOWAIT`` makes the kernel refuse instead of wait. Where a file system
 does not know it, the only safe answers are: in memory anyway (tmpfs), or never.
-
-The other half of a read's cost is the buffer: ``bytearray(n)`` writes zeros that the file's bytes then replace, 11 µs
-per MiB where the copy itself takes 26.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import platform
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-_IN_MEMORY = {"tmpfs", "ramfs"}
+from fuse4dbricks.buffers import make_blank
 
-#: Smaller buffers than this are zeroed sooner than the C function is called (0.6 µs).
-_WORTH_A_CALL = 1 << 15
+_IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 def file_system_type(fd: int) -> str | None:
@@ -37,24 +30,6 @@ def file_system_type(fd: int) -> str | None:
         if before.split()[2] == wanted:
             return after.split()[0]
     return None
-
-
-def _make_blank() -> Callable[[int], bytearray]:
-    """What makes a ``bytearray`` of a length, holding whatever the memory held: only to be overwritten as a whole."""
-    if platform.python_implementation() != "CPython":
-        return bytearray
-    allocate = ctypes.pythonapi.PyByteArray_FromStringAndSize
-    allocate.restype = ctypes.py_object
-    allocate.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t)
-
-    def blank(length: int) -> bytearray:
-        made: bytearray = allocate(None, length)
-        return made
-
-    return blank
-
-
-_blank = _make_blank()
 
 
 class NoWaitReader:
@@ -95,7 +70,7 @@ class NoWaitReader:
         """
         if not self.is_able:
             return None
-        content = bytearray(length) if length < _WORTH_A_CALL else _blank(length)
+        content = make_blank(length)
         try:
             got = os.preadv(fd, [content], offset, self._flags)
         except BlockingIOError:

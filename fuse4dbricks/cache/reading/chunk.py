@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fuse4dbricks.buffers import make_blank
 from fuse4dbricks.concurrency.flights import own_copy
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Chunk:
     def get_room(self) -> memoryview:
         """Where the bytes go that are still to come, all of it; memory is taken when this is first asked for."""
         if not self._buffer:
-            self._buffer = memoryview(bytearray(self.length))
+            self._buffer = memoryview(make_blank(self.length))
             self._view = self._buffer.toreadonly()
         return self._buffer[self.filled :]
 
