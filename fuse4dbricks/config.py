@@ -47,6 +47,8 @@ PIN_SHARE = 0.8
 #: of 30 ms get requests of 1 MiB and half of their throughput.
 WINDOW_SHARE = 0.25
 MIN_WINDOW_BYTES = 64 * MIB
+#: What may wait to be written to disk where the RAM cache is small.
+MIN_QUEUE_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +315,11 @@ class MountConfig:
     def ram_bytes(self) -> int:
         """Size limit of the RAM cache."""
         return self.ram_cache_mb * MIB
+
+    @property
+    def queue_bytes(self) -> int:
+        """Bound on what waits to be written to disk: the last of what was fetched, so RAM holds most of it anyway."""
+        return max(MIN_QUEUE_BYTES, self.ram_bytes // 2)
 
     @property
     def window_bytes(self) -> int:

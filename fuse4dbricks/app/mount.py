@@ -304,6 +304,7 @@ def build_disk(base: Base) -> DiskTier:
         metrics=base.metrics,
         clock=base.clock,
         chunk_size=config.chunk_size,
+        queue_bytes=config.queue_bytes,
     )
     if storage.index is not None:
         # Runs while the supervisor still does: what a reader has just been given is stored before the end.

@@ -18,6 +18,7 @@ import trio
 from fuse4dbricks.cache.storing.assembly import Shelf, Ties, assemble
 from fuse4dbricks.cache.storing.keeping import Keeping
 from fuse4dbricks.cache.storing.ports import Held, IndexPort
+from fuse4dbricks.cache.storing.publishing import MAX_QUEUED_BYTES
 from fuse4dbricks.cache.storing.room import DiskLimits
 from fuse4dbricks.cache.storing.upkeep import Upkeep
 from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkName, ChunkStore
@@ -49,6 +50,7 @@ class DiskTier:
             cache: everything is a miss and nothing is stored.
         workspace: normalised host.
         chunk_size: bytes; the same as the readers'.
+        queue_bytes: of payloads that may wait to be written; what comes beyond is not stored.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class DiskTier:
         supervisor: Supervisor,
         metrics: Metrics,
         clock: Clock,
+        queue_bytes: int = MAX_QUEUED_BYTES,
     ) -> None:
         self._workspace = workspace
         self._chunk_size = chunk_size
@@ -73,7 +76,15 @@ class DiskTier:
         self._shelf: Shelf | None = None
         if index is not None and store is not None and folder is not None and limits.max_bytes > 0:
             ties = Ties(
-                limits, workspace, chunk_size, supervisor, metrics, clock, self._held.keys, self._drop_unfit
+                limits,
+                workspace,
+                chunk_size,
+                supervisor,
+                metrics,
+                clock,
+                self._held.keys,
+                self._drop_unfit,
+                queue_bytes,
             )
             self._shelf = assemble(index, store, folder, ties)
 

@@ -252,6 +252,7 @@ async def tier_rig(
     rows: DictRows | None = None,
     is_complete: bool = True,
     store_type: type[ChunkStore] = ChunkStore,
+    queue_bytes: int = 64 * MIB,
 ) -> AsyncIterator[TierRig]:
     clock = HandClock() if rows is None else rows.clock
     index = DictIndex(rows or DictRows(clock), is_complete)
@@ -269,6 +270,7 @@ async def tier_rig(
                 supervisor=supervisor,
                 metrics=metrics,
                 clock=clock,
+                queue_bytes=queue_bytes,
             )
             supervisor.run_forever("eviction", tier.run_eviction)
             yield TierRig(tier, index, index.chunks, opened, store, metrics, clock, supervisor)

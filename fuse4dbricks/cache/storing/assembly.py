@@ -14,7 +14,7 @@ from fuse4dbricks.cache.storing.calls import DiskCalls
 from fuse4dbricks.cache.storing.eviction import Eviction, EvictionScene
 from fuse4dbricks.cache.storing.known import KnownChunks
 from fuse4dbricks.cache.storing.ports import ChunkIndex, Held, IndexPort
-from fuse4dbricks.cache.storing.publishing import AT_ONCE, Publisher, PublishingScene
+from fuse4dbricks.cache.storing.publishing import HURRIED, Publisher, PublishingScene
 from fuse4dbricks.cache.storing.quotas import Quotas
 from fuse4dbricks.cache.storing.removal import Removals
 from fuse4dbricks.cache.storing.room import DiskLimits, Room
@@ -64,6 +64,7 @@ class Ties:
     clock: Clock
     get_held: Callable[[], Collection[Held]]
     on_unfit: Callable[[RemotePath, Version, Sequence[int]], None]
+    queue_bytes: int
 
 
 def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Ties) -> Shelf:
@@ -72,7 +73,7 @@ def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Tie
     breakers = [Breaker(purpose, clock) for purpose in ("reading", "writing", "deleting")]
     reading, writing, deleting = breakers
     reads = DiskCalls("read", threads=READ_THREADS, deadline=READ_DEADLINE, breaker=reading, metrics=metrics)
-    writes = DiskCalls("write", threads=AT_ONCE, deadline=WRITE_DEADLINE, breaker=writing, metrics=metrics)
+    writes = DiskCalls("write", threads=HURRIED, deadline=WRITE_DEADLINE, breaker=writing, metrics=metrics)
     deletions = DiskCalls("remove", threads=1, deadline=WRITE_DEADLINE, breaker=deleting, metrics=metrics)
     known = KnownChunks(rows, ties.chunk_size, ties.on_unfit)
     room = Room(limits.max_bytes, rows.get_totals, limits.max_files)
@@ -112,6 +113,7 @@ def assemble(index: IndexPort, store: ChunkStore, folder: CacheFolder, ties: Tie
             metrics=metrics,
         ),
         ties.supervisor,
+        ties.queue_bytes,
     )
     sweep = Sweep(
         SweepScene(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import threading
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,39 @@ async def test_the_queue_is_bounded_and_a_chunk_is_taken_once(tmp_path: Path) ->
         rig.rows.committing.set()
         await rig.settle(1)
         assert rig.done == [0]
+
+
+async def test_as_many_bytes_wait_as_the_tier_was_told(tmp_path: Path) -> None:
+    big = dataclasses.replace(FILE, size=10 * CHUNK_SIZE)
+    async with tier_rig(tmp_path / "cache", queue_bytes=3 * CHUNK_SIZE) as rig:
+        rig.rows.committing = trio.Event()
+        assert [rig.offer(index, version=big) for index in range(5)] == [True, True, True, False, False]
+        assert rig.metrics.get("disk.refused", reason="queue") == 2
+        rig.rows.committing.set()
+        await rig.settle(3)
+        assert rig.offer(3, version=big)
+        await rig.settle(4)
+        assert rig.known(version=big) == {0, 1, 2, 3}
+
+
+class Meeting(ChunkStore):
+    """The first four writes go on when all four are under way."""
+
+    barrier = threading.Barrier(4)
+    turns = itertools.count()
+
+    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
+        if next(self.turns) < 4:
+            self.barrier.wait(30)
+        return super().write(label, payload)
+
+
+async def test_a_queue_that_fills_is_worked_off_by_more_threads(tmp_path: Path) -> None:
+    async with tier_rig(tmp_path / "cache", store_type=Meeting, queue_bytes=16 * CHUNK_SIZE) as rig:
+        for index in range(10):
+            assert rig.offer(index)
+        await rig.settle(10)
+        assert rig.known() == set(range(10))
 
 
 async def test_what_gathers_while_chunks_are_written_is_recorded_in_one_go(tmp_path: Path) -> None:
