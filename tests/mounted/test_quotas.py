@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ def taken(cache: Path) -> Taken:
             catalogs[label.path.parts[0]] += size
             files[str(label.path)] += size
     return Taken(owners, catalogs, files)
+
+
+def is_stored(cache: Path, path: str) -> bool:
+    """Whether both chunks of a file are there."""
+    return taken(cache).files[path] > FILE_BYTES
 
 
 def content(volume: str, number: int) -> bytes:
@@ -141,6 +147,7 @@ def test_who_is_over_his_quota_loses_his_own_oldest_files_but_open_and_pinned_on
             alices = {path for path in taken(cache).files if path.startswith(f"/Volumes/{MAIN}")}
             for number in range(2, FILES):
                 it.read(it.bob, DEV, range(number, number + 1))
+                assert wait_for(partial(is_stored, cache, f"/Volumes/{DEV}/{number:02d}"))
                 now = taken(cache)
                 # A row is gone before its file: one more may be seen.
                 assert now.owners[BOB_NAME] - now.files[f"/Volumes/{DEV}/01"] <= QUOTA + CHUNK_ON_DISK

@@ -89,6 +89,7 @@ class Eviction:
         self._asked = trio.Event()
         self._pass_over = trio.Event()
         self._barren_until = 0.0
+        self._freed = 0
         self._yield_at = 0.0
         self._is_tight = False
         self._tight_at = 0.0
@@ -122,12 +123,13 @@ class Eviction:
             return False
         if not self._fits(label, size) and not self._is_barren:
             with room.wanting(size), quotas.wanting(label, size), trio.move_on_after(PATIENCE):
-                # A pass that was under way did not know of this writer yet.
-                for _ in range(2):
+                # A pass that was under way did not know of this writer yet; and what one frees, another writer may take.
+                fruitless = 0
+                while fruitless < 2 and not self._fits(label, size):
+                    freed = self._freed
                     self.ask()
                     await self._pass_over.wait()
-                    if self._fits(label, size):
-                        break
+                    fruitless = fruitless + 1 if self._freed == freed else 0
         return self._fits(label, size)
 
     def _fits(self, label: ChunkLabel, size: int) -> bool:
@@ -276,6 +278,7 @@ class Eviction:
         if not victims:
             return []
         size = sum(victim.disk_bytes for victim in victims)
+        self._freed += size
         self._scene.on_evicted()
         self._scene.metrics.add("disk.evicted", len(victims), reason=reason)
         self._scene.metrics.add("disk.evicted_bytes", size, reason=reason)
