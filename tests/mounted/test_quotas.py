@@ -30,7 +30,8 @@ pytestmark = needs_root
 
 MAIN, DEV = "main/sales/raw", "dev/lab/raw"
 ALICE_NAME, BOB_NAME = "alice@example.com", "bob@example.com"
-OPTIONS = ("--allow-other", "--chunk-size-kb", "64", "--ram-cache-mb", "16")
+#: Files fetched ahead would be stored, and so leave, in another order than they are read in.
+OPTIONS = ("--allow-other", "--chunk-size-kb", "64", "--ram-cache-mb", "16", "--no-prefetch-files")
 
 #: A file is two chunks, and each takes its 64 KiB and a block for what it says of itself.
 FILE_BYTES = 120_000
