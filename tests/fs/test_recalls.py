@@ -45,6 +45,14 @@ class Watched:
         self.shared, self.of_bob = inos
         self.handles = handles
 
+    def fall_silent(self) -> None:
+        """The workspace answers nobody any more."""
+
+        async def say_nothing(call: Call) -> None:
+            await trio.sleep_forever()
+
+        self.bench.workspace.before_reply = say_nothing
+
     async def pass_time(self, seconds: float) -> None:
         """In steps, on both clocks."""
         for _ in range(10):
@@ -103,11 +111,7 @@ async def test_what_nobody_answers_for_is_ours_to_show_before_its_proof_ends(
 ) -> None:
     """A workspace that is slow to say no must not leave pages with the kernel for longer than the TTL."""
     async with watched() as mount:
-
-        async def say_nothing(call: Call) -> None:
-            await trio.sleep_forever()
-
-        mount.bench.workspace.before_reply = say_nothing
+        mount.fall_silent()
         await mount.pass_time(PERMISSION_TTL * 0.6)
         assert mount.pages.dropped == [], "there is time for an answer yet"
         await mount.pass_time(PERMISSION_TTL * 0.4)
@@ -120,11 +124,7 @@ async def test_what_was_taken_back_for_want_of_an_answer_is_not_left_to_the_kern
 ) -> None:
     """Between that moment and the end of the proof somebody reads on, and the next look may be long after."""
     async with watched() as mount:
-
-        async def say_nothing(call: Call) -> None:
-            await trio.sleep_forever()
-
-        mount.bench.workspace.before_reply = say_nothing
+        mount.fall_silent()
         await mount.pass_time(PERMISSION_TTL - 0.5)
         assert mount.shared in mount.pages.dropped
         assert mount.bench.filesystem.inodes.get(mount.shared).bars == 2, "each read of it is asked for"
@@ -190,11 +190,7 @@ async def test_an_outage_takes_back_nothing(
 
 async def test_a_workspace_that_is_silent_holds_up_nobody_who_was_let_in(autojump_clock: MockClock) -> None:
     async with watched() as mount:
-
-        async def say_nothing(call: Call) -> None:
-            await trio.sleep_forever()
-
-        mount.bench.workspace.before_reply = say_nothing
+        mount.fall_silent()
         await mount.pass_time(2 * PERMISSION_TTL)
         with trio.fail_after(5):
             assert await mount.bench.filesystem.read(mount.handles[BOB], 0, 5)

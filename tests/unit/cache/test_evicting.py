@@ -17,10 +17,14 @@ from trio.testing import MockClock
 
 from fuse4dbricks.cache.disk import DiskLimits
 from fuse4dbricks.cache.storing.eviction import TICK
+from fuse4dbricks.index.records import NewChunk, Victim, VictimQuery
+from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.units import MIB
 from tests.support.chunkrows import FILE, DictRows, TierRig, payload_of, store_by_four, tier_rig, until
 from tests.support.indexes import HandClock
 from tests.support.labels import CHUNK_SIZE, PATH
+
+OTHER = RemotePath(("dev", "lab", "raw", "another's"))
 
 
 def disk_usage(folder: Path) -> int:
@@ -40,6 +44,39 @@ async def test_the_limit_holds_as_du_sees_it_while_four_readers_store(tmp_path: 
         assert rig.metrics.get("disk.evicted", reason="size") > 100
         assert 0.7 * limits.max_bytes < highest <= limits.max_bytes
         await until(lambda: len(list(rig.folder.path.rglob("*.chunk"))) == len(rig.rows.rows))
+
+
+class Contended(DictRows):
+    """Whatever is freed, another writer's chunk takes at once, some times."""
+
+    thefts = 0
+
+    async def take_victims(self, want: VictimQuery, limit: int = 256) -> list[Victim]:
+        victims = await super().take_victims(want, limit)
+        if victims and self.thefts:
+            self.thefts -= 1
+            size = sum(victim.disk_bytes for victim in victims)
+            await self.add(OTHER, FILE, [NewChunk(self.thefts, os.urandom(16), size, 0, "43", size)])
+        return victims
+
+
+async def test_who_waits_for_room_waits_on_while_others_take_what_is_freed(tmp_path: Path) -> None:
+    rows = Contended(HandClock())
+    big = dataclasses.replace(FILE, size=200 * CHUNK_SIZE)
+    async with tier_rig(tmp_path / "cache", limits=DiskLimits(1_700_000, min_free_bytes=0), rows=rows) as rig:
+        rig.tier.hold(PATH, big)
+        for index in range(200):  # until there is no room, and nobody looks for any
+            done = trio.Event()
+            assert rig.tier.publish(PATH, big, index, bytes(CHUNK_SIZE), "42", done.set)
+            await done.wait()
+        refused = rig.metrics.get("disk.refused", reason="room")
+        assert refused > 0
+        rows.thefts = 3
+        rig.tier.release(PATH, big)
+        await rig.store_chunks(0)
+        assert rows.thefts == 0
+        assert rig.metrics.get("disk.refused", reason="room") == refused
+        assert rig.known() == {0}
 
 
 async def test_the_oldest_goes_first_and_a_held_one_never(tmp_path: Path) -> None:
