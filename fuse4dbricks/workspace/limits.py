@@ -3,26 +3,24 @@
 The difficulty: the Files API serves 10 calls at a time and 100 a second (databricks-api 6) and answers 429 beyond
 that, so what everybody wants must queue here. A reader who waits must not stand behind what was fetched ahead of
 need; a listing not behind eight long downloads; one local user not behind a thousand calls of another, nor behind
-ten of his that hang; and nobody behind the rate window because the one who was to watch the clock was cancelled.
+ten of his that hang; and nobody behind the rate because the one who was to watch the clock was cancelled.
 
-A call counts against the rate from its start until a second after its reply: the service counts it somewhere in
-between, and a burst that a slow link delays would otherwise meet the next one there.
-
-One :class:`CallLimiter` per service decides. Its state changes only between awaits, so it needs no lock. On 429 it
-halves its width and wins it back one call per round of successes (AIMD, as TCP does).
+One :class:`CallLimiter` per service decides, with a :class:`~fuse4dbricks.workspace.rate.Rate` for the calls a second.
+Its state changes only between awaits, so it needs no lock. On 429 it halves its width and wins it back one call per
+round of successes (AIMD, as TCP does).
 """
 
 from __future__ import annotations
 
 import enum
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 import trio
 
-#: The rate is counted over this many seconds, by the service.
-WINDOW = 1.0
+from fuse4dbricks.workspace.rate import Rate
+
 #: Throttling never shrinks the width below this: one call for data, one for all else.
 NARROWEST = 2
 #: After a 429 nothing starts for at most this long: the service's own window is a second.
@@ -83,9 +81,9 @@ class Limits:
     Attributes:
         files_in_flight: Files-API calls at once.
         data_in_flight: of these, for file content.
-        files_per_second: Files-API calls started in any second.
+        files_per_second: Files-API calls a second, and at once after a rest (:mod:`~fuse4dbricks.workspace.rate`).
         catalog_in_flight: Unity Catalog and SCIM calls at once.
-        catalog_per_second: Unity Catalog and SCIM calls started in any second.
+        catalog_per_second: the same for Unity Catalog and SCIM calls.
     """
 
     files_in_flight: int = 10
@@ -145,9 +143,7 @@ class CallLimiter:
         self._width = float(in_flight)
         self._held: set[Lease] = set()
         self._called_at: dict[Hashable, float] = {}
-        self._per_second = per_second
-        self._uncounted = 0
-        self._counted: deque[float] = deque()
+        self._rate = Rate(per_second)
         self._held_until = 0.0
         self._shrunk_at = float("-inf")
         # FIFO inside an urgency and a party; dicts because a cancelled waiter leaves from the middle.
@@ -214,6 +210,7 @@ class CallLimiter:
         """A reply has come, and it was 429: halve, once per round, and hold everything for a moment."""
         self._count(lease)
         now = trio.current_time()
+        self._rate.note_refused(now)
         if lease.started_at > self._shrunk_at:
             self._width = max(float(min(NARROWEST, self._widest)), self._width / 2)
             self._shrunk_at = now
@@ -242,7 +239,7 @@ class CallLimiter:
             self._dispatch()
 
     async def _doze(self, waiter: _Waiter) -> None:
-        """Wait for a turn or, as the timekeeper, for the rate window to open."""
+        """Wait for a turn or, as the timekeeper, for the rate to allow a call."""
         with trio.move_on_at(waiter.wake_at) as nap:
             await waiter.event.wait()
         waiter.event = trio.Event()
@@ -256,7 +253,8 @@ class CallLimiter:
         """Admit whoever may go, in order."""
         now = trio.current_time()
         while (waiter := self._next(now)) is not None:
-            opens_at = self._opens_at(now, waiter.ticket.urgency)
+            is_ahead = waiter.ticket.urgency is Urgency.AHEAD
+            opens_at = max(self._held_until, self._rate.get_opening(now, is_ahead=is_ahead))
             if opens_at > now:
                 self._appoint_timekeeper(waiter, opens_at)
                 return
@@ -266,7 +264,7 @@ class CallLimiter:
         self._dequeue(waiter)
         waiter.lease = Lease(waiter.ticket, waiter.lane, waiter.party, now)
         self._held.add(waiter.lease)
-        self._uncounted += 1
+        self._rate.note_started()
         waiter.event.set()
 
     def _appoint_timekeeper(self, waiter: _Waiter, opens_at: float) -> None:
@@ -279,22 +277,7 @@ class CallLimiter:
     def _count(self, lease: Lease) -> None:
         if not lease.is_counted:
             lease.is_counted = True
-            self._uncounted -= 1
-            self._counted.append(trio.current_time())
-
-    def _opens_at(self, now: float, urgency: Urgency) -> float:
-        """When the next call may start as far as the rate goes; infinity when a reply must come first.
-
-        What is fetched ahead leaves a tenth of the second's calls: whoever comes in the middle of it need not wait.
-        """
-        while self._counted and self._counted[0] + WINDOW <= now:
-            self._counted.popleft()
-        opens_at = max(now, self._held_until)
-        spared = self._per_second // 10 if urgency is Urgency.AHEAD else 0
-        excess = self._uncounted + len(self._counted) - (self._per_second - spared)
-        if excess < 0:
-            return opens_at
-        return max(opens_at, self._counted[excess] + WINDOW) if excess < len(self._counted) else float("inf")
+            self._rate.note_replied(trio.current_time())
 
     # --- who is next -----------------------------------------------------------------------------
 

@@ -166,10 +166,29 @@ async def test_all_files_calls_share_ten_slots_and_the_catalog_has_its_own(autoj
         assert sent.peak == 18
 
 
-async def test_no_second_sees_a_hundred_calls(autojump_clock: Clock) -> None:
+async def test_a_bucket_of_a_hundred_calls_that_fills_in_a_second_is_never_overdrawn(
+    autojump_clock: Clock,
+) -> None:
     async with scripted(lambda _: reply({})) as (workspace, sent), trio.open_nursery() as nursery:
         for _ in range(300):
             nursery.start_soon(workspace.files.fetch_page, TOKEN, FOLDER)
+    level, before = 100.0, sent.times[0]
+    for now in sent.times:
+        level, before = min(100.0, level + (now - before) * 100) - 1, now
+        assert level >= 0
+    # And is made use of: 95 at once, the others at 95 a second.
+    assert sent.times[-1] - sent.times[0] == pytest.approx(205 / 95, rel=0.05)
+
+
+async def test_once_refused_no_second_sees_a_hundred_calls(autojump_clock: Clock) -> None:
+    replies = iter([reply({}, status=429, headers={"Retry-After": "1"})])
+    async with scripted(lambda _: next(replies, reply({}))) as (workspace, sent):
+        await workspace.files.fetch_page(TOKEN, FOLDER)
+        sent.times.clear()
+        async with trio.open_nursery() as nursery:
+            for _ in range(300):
+                nursery.start_soon(workspace.files.fetch_page, TOKEN, FOLDER)
+    assert len(sent.times) == 300
     assert max(sum(start <= other < start + 1 for other in sent.times) for start in sent.times) <= 95
 
 
