@@ -14,7 +14,7 @@ import os
 import platform
 from collections.abc import Callable
 
-from fuse4dbricks.chunks.files import READ_UNNOTED, file_path
+from fuse4dbricks.chunks.files import READ, READ_UNNOTED, file_path
 from fuse4dbricks.chunks.label import ChunkName
 
 #: The same number on every architecture that numbers its calls in common, which these do.
@@ -27,8 +27,8 @@ _NO_XDEV, _NO_SYMLINKS, _BENEATH, _CACHED = 0x01, 0x04, 0x08, 0x20
 #: There is no such call, no such flag, or a filter forbids it: it will not be otherwise the next time.
 _NEVER = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
 
-#: (folder's descriptor, path) to a descriptor; raises ``OSError``.
-Call = Callable[[int, bytes], int]
+#: (folder's descriptor, path, flags) to a descriptor; raises ``OSError``.
+Call = Callable[[int, bytes, int], int]
 
 
 class _Way(ctypes.Structure):
@@ -47,14 +47,12 @@ def _make_call() -> Call | None:
         return None
     syscall.restype = ctypes.c_long
     syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
-    way = _Way(
-        flags=READ_UNNOTED,
-        resolve=_NO_XDEV | _NO_SYMLINKS | _BENEATH | _CACHED,
-    )
-    size = ctypes.sizeof(way)
+    resolve = _NO_XDEV | _NO_SYMLINKS | _BENEATH | _CACHED
+    ways = {flags: _Way(flags=flags, resolve=resolve) for flags in (READ_UNNOTED, READ)}
+    size = ctypes.sizeof(_Way)
 
-    def openat2(dir_fd: int, path: bytes) -> int:
-        fd = int(syscall(_OPENAT2, dir_fd, path, ctypes.addressof(way), size))
+    def openat2(dir_fd: int, path: bytes, flags: int) -> int:
+        fd = int(syscall(_OPENAT2, dir_fd, path, ctypes.addressof(ways[flags]), size))
         if fd < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
@@ -84,8 +82,15 @@ class CachedOpener:
         """
         if self._call is None or not self.is_able:
             return None
+        path = file_path(name).encode()
         try:
-            return self._call(dir_fd, file_path(name).encode())
+            try:
+                return self._call(dir_fd, path, READ_UNNOTED)
+            except PermissionError as error:
+                if error.errno != errno.EPERM:
+                    raise
+                # Said of this one file, whose owner alone may ask for READ_UNNOTED, or of the call by a filter.
+                return self._call(dir_fd, path, READ)
         except OSError as error:
             if error.errno in _NEVER:
                 self.is_able = False

@@ -20,11 +20,11 @@ from fuse4dbricks.chunks.safety import opened_folder
 from fuse4dbricks.errors import CacheError, ChunkUnusable
 
 # O_NONBLOCK: a FIFO put in a chunk's place would otherwise block the open for ever.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 #: For reading in the loop: to note the time of a read takes a place in the file system's journal, and the first read of
 #: each chunk would wait for that, whatever ``RWF_NOWAIT`` says. Allowed to the file's owner.
-READ_UNNOTED = _READ | os.O_NOATIME
+READ_UNNOTED = READ | os.O_NOATIME
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -74,7 +74,7 @@ def open_chunk(dir_fd: int, name: ChunkName) -> int:
         try:
             return os.open(file_name(name), READ_UNNOTED, dir_fd=shard)
         except PermissionError:  # another user's, whose bytes are as good
-            return os.open(file_name(name), _READ, dir_fd=shard)
+            return os.open(file_name(name), READ, dir_fd=shard)
 
 
 def stamp_of_regular(fd: int) -> Stamp:

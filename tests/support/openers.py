@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from fuse4dbricks.chunks import CacheFolder, ChunkStore
@@ -9,9 +10,16 @@ from fuse4dbricks.chunks.cached_open import CachedOpener
 from fuse4dbricks.clock import Clock
 
 
-def plain(dir_fd: int, path: bytes) -> int:
+def plain(dir_fd: int, path: bytes, flags: int) -> int:
     """As ``openat2`` does with what is in memory."""
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    return os.open(path, flags, dir_fd=dir_fd)
+
+
+def of_another_owner(dir_fd: int, path: bytes, flags: int) -> int:
+    """As ``openat2`` does with a file that only another user may read without a trace."""
+    if flags & os.O_NOATIME:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    return plain(dir_fd, path, flags)
 
 
 class FailingCall:
@@ -25,11 +33,11 @@ class FailingCall:
         self.number = number
         self.calls = 0
 
-    def __call__(self, dir_fd: int, path: bytes) -> int:
+    def __call__(self, dir_fd: int, path: bytes, flags: int) -> int:
         self.calls += 1
         if self.number is not None:
             raise OSError(self.number, os.strerror(self.number))
-        return plain(dir_fd, path)
+        return plain(dir_fd, path, flags)
 
 
 class OpeningStore(ChunkStore):
