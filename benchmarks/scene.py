@@ -67,17 +67,22 @@ class Scene:
         line: Line = DIRECT,
         note: str = "",
     ) -> None:
-        """Measure every subject in each round, on an empty cache unless the measure makes it warm itself."""
+        """Measure every subject in each round, on an empty cache unless the measure makes it warm itself.
+
+        Each round begins with another subject: who comes first finds the machine as the round before left it.
+        """
         self.server.set_line(line)
         runs: dict[str, list[float]] = {name: [] for name in subjects}
         reasons: dict[str, str] = {}
-        for _ in range(self.rounds):
-            for name, measure in subjects.items():
+        names = list(subjects)
+        for turn in range(self.rounds):
+            first = turn % len(names)
+            for name in names[first:] + names[:first]:
                 if name in reasons:
                     continue
                 try:
                     with self.place() as place:
-                        runs[name].append(measure(place))
+                        runs[name].append(subjects[name](place))
                 except (Skipped, OSError, subprocess.SubprocessError) as error:
                     reasons[name] = f"{type(error).__name__}: {error}"
         self.server.set_line(DIRECT)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks.line import DIRECT, SLOW
+from benchmarks.memory import have_at_hand
 from benchmarks.scene import BIG, BIG_BYTES, Measure, Scene, drop_page_cache
 from benchmarks.subjects import Live, Place, ours, passthrough, rclone, upstream
 from fuse4dbricks.units import MIB
@@ -19,6 +20,7 @@ Mount = Callable[..., AbstractContextManager[Live]]
 def read_whole(file: Path) -> float:
     """MiB per second of a plain read loop."""
     buffer, total = bytearray(MIB), 0
+    have_at_hand()
     began = time.perf_counter()
     descriptor = os.open(file, os.O_RDONLY)
     try:
@@ -60,6 +62,12 @@ def restarted(mount: Mount, *, is_dropped: bool) -> Measure:
     return measure
 
 
+def limit(place: Place) -> float:
+    """What the network gives to the least that a client can do."""
+    have_at_hand()
+    return place.server.measure_limit(f"main/sales/raw/{BIG}", BIG_BYTES)
+
+
 def peak_memory(mount: Mount, *options: str) -> Measure:
     """MiB of RSS at most during a cold read."""
 
@@ -76,7 +84,7 @@ def run(scene: Scene) -> None:
     peers: dict[str, Mount] = {"ours": ours, "upstream": upstream, "rclone": rclone}
     for name, line in (("direct", DIRECT), ("line", SLOW)):
         measures = {peer: cold(mount) for peer, mount in peers.items()}
-        measures["http.client"] = lambda place: place.server.measure_limit(f"main/sales/raw/{BIG}", BIG_BYTES)
+        measures["http.client"] = limit
         scene.compare(f"cold sequential, {name}", measures, unit="MiB/s", is_better_when="higher", line=line)
     for name, is_dropped in (("warm", False), ("dropped", True)):
         measures = {
