@@ -6,12 +6,13 @@ import math
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fuse4dbricks.app.warming.keeper import LOOK, PinKeeper
 from fuse4dbricks.cache.connectivity import Connectivity
-from fuse4dbricks.errors import Unreachable
+from fuse4dbricks.errors import IndexUnavailable, Unreachable
 from fuse4dbricks.index.records import Pin
 from fuse4dbricks.paths import RemotePath
 from tests.support.indexes import HandClock
@@ -25,8 +26,12 @@ class Pins:
     def __init__(self) -> None:
         self.found: list[Pin] | None = []
         self.looks = 0
+        self.max_bytes: int | None = None
+        self.is_writable = True
 
     async def limit(self, max_bytes: int) -> None:
+        if not self.is_writable:
+            raise IndexUnavailable("not recorded: database or disk is full")
         self.max_bytes = max_bytes
 
     def load_all(self) -> list[Pin] | None:
@@ -74,6 +79,24 @@ async def test_with_a_pin_he_looks_again_and_again(autojump_clock: MockClock) ->
         await trio.sleep(10 * LOOK)
         assert pins.looks >= 9
         assert keeper.get_state(PATH).why
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_index_that_takes_no_ceiling_is_told_it_again(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    pins, clock = Pins(), HandClock()
+    pins.is_writable = False
+    keeper = PinKeeper(
+        cast(Any, SimpleNamespace(pins=pins)), connectivity=Connectivity(clock), clock=clock, max_bytes=7
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await wait_all_tasks_blocked()
+        assert "database or disk is full" in caplog.text
+        pins.is_writable = True
+        await trio.sleep(LOOK + 1)
+        assert pins.max_bytes == 7
         nursery.cancel_scope.cancel()
 
 

@@ -117,11 +117,14 @@ class PinKeeper:
 
     async def run(self) -> None:
         """Keep them until cancelled."""
-        await self._scene.pins.limit(self.max_bytes)
+        is_limited = False
         while True:
             self._asked = trio.Event()
             pause = LOOK
             try:
+                if not is_limited:
+                    await self._scene.pins.limit(self.max_bytes)
+                    is_limited = True
                 pause = await self._look()
             except CacheError as error:
                 logger.warning("the pins cannot be looked after now: %s", error, extra={"rate_limit": 60})
