@@ -9,9 +9,11 @@ when the orderly way takes too long: the kernel then closes the FUSE device and 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -35,6 +37,8 @@ class Ending:
     def __init__(self, *, patience: float = PATIENCE, give_up: Callable[[], None] | None = None) -> None:
         self.wanted = trio.Event()
         self._scope: trio.CancelScope | None = None
+        self._patience = patience
+        self._began_at = math.inf
         self._watchdog = threading.Timer(patience, give_up or _give_up)
         self._watchdog.daemon = True
 
@@ -52,9 +56,15 @@ class Ending:
         if self.wanted.is_set():
             return
         self.wanted.set()
+        self._began_at = time.monotonic()
         self._watchdog.start()
         if self._scope is not None:
             self._scope.cancel()
+
+    def get_left(self) -> float:
+        """Seconds for what is still to be taken down; all there are as long as there is no wish to end."""
+        gone = max(0.0, time.monotonic() - self._began_at)
+        return max(0.0, self._patience - gone)
 
     def done(self) -> None:
         """Everything is taken down: the watchdog is not needed."""

@@ -21,7 +21,7 @@ import trio
 from fuse4dbricks.access import Access
 from fuse4dbricks.app.attending import begin_orders
 from fuse4dbricks.app.books import begin_books, open_books
-from fuse4dbricks.app.ending import Ending, ended_by_signals
+from fuse4dbricks.app.ending import PATIENCE, Ending, ended_by_signals
 from fuse4dbricks.app.foresight import build_ahead
 from fuse4dbricks.app.memory import give_back_memory
 from fuse4dbricks.app.signing_in import SigningIn, open_signing_in, site_of
@@ -55,6 +55,9 @@ logger = logging.getLogger("fuse4dbricks.app")
 
 #: Seconds that the sweep of the cache folder leaves to the start, of which it would take a tenth, and to whoever waits for it.
 SWEEP_AFTER = 2.0
+#: Of the seconds in which a mount has to end, those for all that comes after chunks have been stored: the index's log is
+#: written back, connections are closed, the interpreter ends. 0.3 s, and three times as much on a busy machine.
+CLOSING_RESERVE = 1.0
 #: Bytes of the key that token fingerprints are made with when no index keeps one.
 KEY_BYTES = 32
 
@@ -83,6 +86,7 @@ class Base:
     connectivity: Connectivity
     signing_in: SigningIn
     stack: AsyncExitStack
+    ending: Ending | None = None
 
 
 async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
@@ -123,6 +127,7 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             clock=clock,
             metrics=metrics,
             verify=verify,
+            ending=ending,
         )
         filesystem = build_filesystem(base)
         options = SessionOptions(
@@ -172,8 +177,9 @@ async def open_base(
     clock: Clock,
     metrics: Metrics,
     verify: ssl.SSLContext | None,
+    ending: Ending | None = None,
 ) -> Base:
-    """What every part is built on, from a workspace and a storage that are open; ``stack`` closes it.
+    """What every part is built on, from a workspace and a storage that are open; ``stack`` closes it before ``ending`` does.
 
     Raises:
         UserError: the environment asks for a kind of credential that is not known.
@@ -187,7 +193,9 @@ async def open_base(
         folder=storage.folder,
         supervisor=supervisor,
     )
-    return Base(config, workspace, storage, supervisor, metrics, clock, connectivity, signing_in, stack)
+    return Base(
+        config, workspace, storage, supervisor, metrics, clock, connectivity, signing_in, stack, ending
+    )
 
 
 def _prepare(config: MountConfig) -> Path:
@@ -308,11 +316,17 @@ def build_disk(base: Base) -> DiskTier:
     )
     if storage.index is not None:
         # Runs while the supervisor still does: what a reader has just been given is stored before the end.
-        base.stack.push_async_callback(disk.aclose)
+        base.stack.push_async_callback(_store_the_rest, disk, base.ending)
         base.supervisor.run_forever("eviction", disk.run_eviction)
         base.supervisor.run_forever("sweep", disk.run_sweep, SWEEP_AFTER)
         base.supervisor.run_forever("pruning", run_pruning, storage.index, base.clock, config.max_age_seconds)
     return disk
+
+
+async def _store_the_rest(disk: DiskTier, ending: Ending | None) -> None:
+    """For as long as the end may take: stuck requests may have used up some of that."""
+    left = PATIENCE if ending is None else ending.get_left()
+    await disk.aclose(within=max(0.0, left - CLOSING_RESERVE))
 
 
 def _build_content(base: Base, disk: DiskTier) -> DataCache:

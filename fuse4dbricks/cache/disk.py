@@ -262,10 +262,13 @@ class DiskTier:
         """Whether there may be many chunk files that the index does not count: more would pass the limit."""
         return self._index is not None and not self._index.is_complete
 
-    async def aclose(self, within: float = 2.0) -> None:
+    async def aclose(self, within: float = 3.0) -> None:
         """Take no more chunks, and store those that were taken, as far as that is done in ``within`` seconds."""
-        if self._shelf is not None and not await self._shelf.publisher.drain(within):
-            logger.info("some chunks were not stored before the end")
+        if self._shelf is None:
+            return
+        left = await self._shelf.publisher.drain(within)
+        if left:
+            logger.info("%d chunks that were read last are not stored: there was no time left", left)
 
     # --- dropping --------------------------------------------------------------------------------
 

@@ -44,6 +44,18 @@ def test_a_stuck_end_is_cut_short() -> None:
     assert cut.wait(10)
 
 
+def test_what_is_left_of_the_time_grows_less_only_from_the_wish_on() -> None:
+    ending = Ending(patience=60.0, give_up=lambda: None)
+    assert ending.get_left() == 60.0
+    ending.begin()
+    first = ending.get_left()
+    assert 0.0 < ending.get_left() <= first <= 60.0
+    ending.done()
+    over = Ending(patience=0.0, give_up=lambda: None)
+    over.begin()
+    assert over.get_left() == 0.0
+
+
 def test_an_end_in_time_is_not_cut_short() -> None:
     cut = threading.Event()
     ending = Ending(patience=60.0, give_up=cut.set)

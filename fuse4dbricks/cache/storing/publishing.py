@@ -203,13 +203,13 @@ class Publisher:
             if held_by(job.label) == (path, version):
                 job.is_unwanted = True
 
-    async def drain(self, within: float) -> bool:
-        """Take no more, and wait up to ``within`` seconds until all that was taken is stored; whether it is."""
+    async def drain(self, within: float) -> int:
+        """Take no more, and wait up to ``within`` seconds until all that was taken is stored; how many are not."""
         self._is_open = False
         with trio.move_on_after(within):
             while self._jobs:
                 await self._idle.wait()
-        return not self._jobs
+        return len(self._jobs)
 
     # --- a batch -----------------------------------------------------------------------------------
 

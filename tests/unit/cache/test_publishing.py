@@ -162,6 +162,18 @@ async def test_closing_does_not_wait_for_ever(tmp_path: Path, autojump_clock: tr
     assert rig.done == [0]  # the end of the mount frees the buffer all the same
 
 
+async def test_what_there_was_no_time_for_is_said(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with tier_rig(tmp_path / "cache") as rig:
+        rig.rows.committing = trio.Event()
+        assert rig.offer(0)
+        assert rig.offer(1)
+        await rig.tier.aclose(within=0.0)
+    assert "2 chunks that were read last are not stored" in caplog.text
+
+
 class SurprisingStore(ChunkStore):
     def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
         raise ZeroDivisionError
