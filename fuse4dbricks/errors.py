@@ -26,6 +26,7 @@ says which errno that is. Nothing below ``fuse/`` knows an errno.
     │   ├── ServerFailure         500 and its kin, after the retries
     │   ├── RequestRejected       any other 4xx: our request, not the weather
     │   └── ProtocolViolation     an answer that is not what the API promises
+    │       └── NotTheService     ... a page or a redirect: somebody else answered in the workspace's place
     ├── NoToken                   this local user has not given a token
     ├── CacheError                a cache layer failed; a reader never sees it, he reads the layer below
     │   ├── IndexUnavailable      the index is closed, corrupt or refuses to write
@@ -157,6 +158,13 @@ class RequestRejected(RemoteError):
 
 class ProtocolViolation(RemoteError):
     """HTML where JSON was due, a 200 to a range, a wrong Content-Range, a missing field."""
+
+
+class NotTheService(ProtocolViolation):
+    """A page or a redirect: a gateway, a proxy or a login form answered, and the workspace was not reached.
+
+    An outage for who has something to show, because nothing was said about him or the object.
+    """
 
 
 # --- the local user ------------------------------------------------------------------------------

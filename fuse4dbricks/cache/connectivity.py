@@ -6,7 +6,8 @@ not fails at once with :class:`~fuse4dbricks.errors.NotAsked`, which is no news.
 when it is over: the :class:`~fuse4dbricks.cache.lookout.Lookout` does, in nobody's name.
 
 Hysteresis: a call that stayed without an answer makes it DEGRADED, and only a failure to connect, of a call with all
-its retries or of the lookout, OFFLINE; only an answer makes it ONLINE again.
+its retries or of the lookout, OFFLINE; only an answer makes it ONLINE again. A service that takes connections and then
+answers nobody is OFFLINE, too, once a call has failed with all its retries and the lookout has asked in vain.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fuse4dbricks.errors import (
     ConnectionLost,
     DeadlineExceeded,
     NotAsked,
+    NotTheService,
     RemoteError,
     ServerFailure,
     Unreachable,
@@ -34,12 +36,21 @@ logger = logging.getLogger("fuse4dbricks.connectivity")
 #: may keep what is served meanwhile.
 HOLD_SECONDS = 5.0
 
+#: How long somebody waits for an answer who has something to show without it, in seconds. Each wait in vain makes the
+#: next one a quarter as long, down to the shortest, until there is an answer: a path has several places, and a tree
+#: many paths.
+PATIENCE_SECONDS = 5.0
+SHORTEST_PATIENCE_SECONDS = 0.02
+
 _FORCED = "the mount is told to be offline"
+
+
+_OUTAGES = (Unreachable, ConnectionLost, DeadlineExceeded, ServerFailure, NotTheService)
 
 
 def is_outage(error: BaseException) -> bool:
     """Whether ``error`` is about the weather: it says nothing of the object or of the principal."""
-    return isinstance(error, Unreachable | ConnectionLost | DeadlineExceeded | ServerFailure)
+    return isinstance(error, _OUTAGES)
 
 
 class Connectivity:
@@ -59,6 +70,8 @@ class Connectivity:
         self._message = _FORCED if self.is_forced else ""
         self._waiting: dict[trio.CancelScope, float] = {}
         self._answered_at = float("-inf")
+        self._vain_waits = 0
+        self._is_disputed = False
         self.doubted = trio.Event()
         self.asked = trio.Event()
         self.awaited = trio.Event()
@@ -79,6 +92,15 @@ class Connectivity:
     def is_down(self) -> bool:
         """Whether nothing is to be sent now."""
         return self._state is State.OFFLINE and self._clock.monotonic() < self._down_until
+
+    def is_worth_asking(self) -> bool:
+        """Whether an answer may still come."""
+        return not self.is_down
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether a call has failed, though there was a connection to be had, and none has got an answer since."""
+        return self._is_disputed
 
     @property
     def serves_expired(self) -> bool:
@@ -113,17 +135,28 @@ class Connectivity:
     # --- waiting ---------------------------------------------------------------------------------
 
     @contextmanager
-    def reaching(self) -> Iterator[None]:
+    def reaching(self, *, is_awaited: bool = True) -> Iterator[None]:
         """A block that waits for an answer, and is left when the workspace turns out to be out of reach.
 
+        With ``is_awaited`` off there is something to show without an answer, and the block is left soon.
+
         Raises:
-            NotAsked: it is.
+            NotAsked: it is out of reach, or there was no answer in time.
         """
         self.raise_if_down()
-        with self.suspecting() as scope, scope:
+        patience = float("inf") if is_awaited else self._get_patience()
+        with trio.move_on_after(patience) as too_long, self.suspecting() as scope, scope:
             yield
         if scope.cancelled_caught:
             raise NotAsked(self._message)
+        if too_long.cancelled_caught:
+            self._vain_waits += 1
+            self.note_doubt()
+            raise NotAsked("no answer in time")
+
+    def _get_patience(self) -> float:
+        shortened = PATIENCE_SECONDS / 4.0 ** min(self._vain_waits, 10)
+        return max(SHORTEST_PATIENCE_SECONDS, shortened)
 
     @contextmanager
     def suspecting(self) -> Iterator[trio.CancelScope]:
@@ -148,6 +181,7 @@ class Connectivity:
     def note_answer(self) -> None:
         """The workspace answered, whatever it said."""
         self._answered_at = self._clock.monotonic()
+        self._vain_waits, self._is_disputed = 0, False
         if self._state is State.ONLINE or self.is_forced:
             return
         was_offline = self._state is State.OFFLINE
@@ -165,6 +199,7 @@ class Connectivity:
         if isinstance(error, NotAsked) or self.is_forced:
             return
         if not isinstance(error, Unreachable):
+            self._is_disputed = True
             self.note_doubt()
             return
         if self._state is not State.OFFLINE:

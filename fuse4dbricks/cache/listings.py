@@ -122,17 +122,21 @@ class ListingCache:
         Raises:
             RemoteError: the workspace refused, or nothing is known of the folder and it cannot be asked.
         """
+        is_something = self._connectivity.serves_expired and self.has_seen(viewer, path)
         try:
-            return await self.resolve(viewer, path)
+            return await self.resolve(viewer, path, is_awaited=not is_something)
         except RemoteError as error:
-            may_fall_back = is_outage(error) and self._connectivity.serves_expired
-            kept = self._fallback(viewer, path) if may_fall_back else None
+            kept = self._fallback(viewer, path) if is_something and is_outage(error) else None
             if kept is None:
                 raise
             return kept
 
-    async def resolve(self, viewer: Viewer, path: RemotePath, than: Known | None = None) -> Listing:
+    async def resolve(
+        self, viewer: Viewer, path: RemotePath, than: Known | None = None, *, is_awaited: bool = True
+    ) -> Listing:
         """The same, but fresh or not at all, and newer ``than`` something that is known.
+
+        With ``is_awaited`` off there is something to show without it, and nobody waits long.
 
         Raises:
             RemoteError: the workspace refused or could not say.
@@ -146,9 +150,9 @@ class ListingCache:
         if stored is not None and self.is_fresh(stored, than) and self._shelf.load_page(stored, key[0]):
             self._keep(key, stored)
             return stored
-        return await self.refetch(viewer, path)
+        return await self.refetch(viewer, path, is_awaited=is_awaited)
 
-    async def refetch(self, viewer: Viewer, path: RemotePath) -> Listing:
+    async def refetch(self, viewer: Viewer, path: RemotePath, *, is_awaited: bool = True) -> Listing:
         """The first page of the folder as it is now, whatever is known of it.
 
         Raises:
@@ -157,8 +161,12 @@ class ListingCache:
         key = (viewer.token, path)
         if key in self._tickets:
             self._tickets[key].promote()
-        with self._connectivity.reaching():
-            return await self._open_flights.join(key, lambda: self._fetch(viewer, path))
+        with self._connectivity.reaching(is_awaited=is_awaited):
+            return await self._open_flights.join(
+                key,
+                lambda: self._fetch(viewer, path),
+                goes_on=None if is_awaited else self._connectivity.is_worth_asking,
+            )
 
     async def fetch_ahead(self, viewer: Viewer, path: RemotePath) -> Listing:
         """The same, behind everything that somebody waits for; until somebody waits for this, too.

@@ -10,6 +10,8 @@ timer.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import trio
@@ -23,6 +25,12 @@ logger = logging.getLogger("fuse4dbricks.connectivity")
 
 #: Seconds for a connection: three attempts of TCP at one, and the TLS handshake.
 LOOK_SECONDS = 4.0
+#: Seconds for the service to refuse who shows no token, after calls have failed although it can be connected to.
+ASK_SECONDS = 10.0
+#: How often it is asked before it is given up, and the seconds between: a service that fails every other call is none
+#: that answers nobody.
+ASK_TIMES = 3
+ASK_PAUSE = 1.0
 #: Between two looks, seconds: doubles from the first to the longest while somebody asks; else the idle one.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
@@ -35,7 +43,7 @@ SUSPICIOUS_SECONDS = 2.0
 DOUBT_PAUSE = 4.0
 
 #: A failed look is believed until after the next one.
-BELIEVED_SECONDS = IDLE_PAUSE + 2 * LOOK_SECONDS
+BELIEVED_SECONDS = IDLE_PAUSE + 2 * (LOOK_SECONDS + ASK_SECONDS)
 
 
 class Doorbell(Protocol):
@@ -43,6 +51,10 @@ class Doorbell(Protocol):
 
     async def knock(self) -> None:
         """Return when there is a connection to be had; raises Unreachable if not."""
+        ...
+
+    async def ask(self) -> None:
+        """Return when the service answers who shows no token; raises Unreachable if it does not."""
         ...
 
 
@@ -91,16 +103,37 @@ class Lookout:
     async def look(self) -> None:
         """Look once, and say what was seen."""
         try:
-            with trio.fail_after(LOOK_SECONDS):
+            with _limit(LOOK_SECONDS, "no connection"):
                 await self._door.knock()
-        except trio.TooSlowError:
-            unreachable = Unreachable(f"no connection within {LOOK_SECONDS:.0f} s")
-            self._connectivity.note_failure(unreachable, BELIEVED_SECONDS)
+            is_well = not self._connectivity.is_disputed or await self._is_answered()
         except RemoteError as error:
             self._connectivity.note_failure(error, BELIEVED_SECONDS)
         else:
-            if self._connectivity.state is State.OFFLINE:
+            if is_well and self._connectivity.state is State.OFFLINE:
                 self._connectivity.note_answer()
+
+    async def _is_answered(self) -> bool:
+        """Whether the service answers; False when a call has found that out meanwhile.
+
+        Raises:
+            RemoteError: nobody gets an answer.
+        """
+        times = 1 if self._connectivity.state is State.OFFLINE else ASK_TIMES
+        try:
+            with _limit(ASK_SECONDS, "no answer"):
+                await self._ask(times)
+        except RemoteError:
+            if not self._connectivity.is_disputed:
+                return False
+            raise
+        return True
+
+    async def _ask(self, times: int) -> None:
+        for _ in range(times - 1):
+            with suppress(RemoteError):
+                return await self._door.ask()
+            await trio.sleep(ASK_PAUSE)
+        return await self._door.ask()
 
     async def _watch_silence(self) -> None:
         while True:
@@ -108,3 +141,12 @@ class Lookout:
             await trio.sleep(SUSPICIOUS_SECONDS)
             if self._connectivity.is_silent(SUSPICIOUS_SECONDS):
                 self._connectivity.doubted.set()
+
+
+@contextmanager
+def _limit(seconds: float, lack: str) -> Iterator[None]:
+    """A block that takes so long at most; raises Unreachable, saying what it lacked."""
+    with trio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise Unreachable(f"{lack} within {seconds:.0f} s")

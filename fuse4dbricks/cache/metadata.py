@@ -152,16 +152,17 @@ class MetadataCache:
         if _is_impossible(path):
             return self._freshness.stamp(None, self._ttls.boundary)
         self._metrics.count("metadata.misses")
+        # That it was absent a while ago says nothing now: an outage must not look like "no such file".
+        is_something = known is not None and known.entry is not None and self._connectivity.serves_expired
         try:
-            with self._connectivity.reaching():
+            with self._connectivity.reaching(is_awaited=not is_something):
                 return await self._entry_flights.join(
-                    (viewer.token, path), lambda: self._fetch_entry(viewer, path, known)
+                    (viewer.token, path),
+                    lambda: self._fetch_entry(viewer, path, known),
+                    goes_on=self._connectivity.is_worth_asking if is_something else None,
                 )
         except RemoteError as error:
-            # That it was absent a while ago says nothing now: an outage must not look like "no such file".
-            if known is None or known.entry is None or not is_outage(error):
-                raise
-            if not self._connectivity.serves_expired:
+            if known is None or not is_something or not is_outage(error):
                 raise
             return self._freshness.extended(known, HOLD_SECONDS)
 

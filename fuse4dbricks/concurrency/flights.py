@@ -3,7 +3,7 @@
 The difficulty: if the first caller runs the work, his cancellation or his failure strands or fails the others.
 Here a service task runs it. Its value goes to all who wait; its exception too, each getting a copy of his own,
 because one exception object raised in several tasks grows one tangled traceback. When nobody waits any more the
-work is cancelled: nobody would read the answer.
+work is cancelled: nobody would read the answer. Unless somebody who could not wait wanted it for those who come next.
 """
 
 from __future__ import annotations
@@ -66,8 +66,15 @@ class Flights(Generic[K, V]):
     def __contains__(self, key: object) -> bool:
         return key in self._flights
 
-    async def join(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
+    async def join(
+        self, key: K, work: Callable[[], Awaitable[V]], *, goes_on: Callable[[], bool] | None = None
+    ) -> V:
         """Wait for the flight of ``key``, starting ``work()`` if there is none.
+
+        Args:
+            key: what is asked for.
+            work: finds the answer.
+            goes_on: asked when this caller leaves it as the last one: is its answer worth having all the same?
 
         Raises:
             FlightAborted: the service ends.
@@ -81,7 +88,8 @@ class Flights(Generic[K, V]):
             await flight.landed.wait()
         finally:
             flight.waiters -= 1
-            if not flight.waiters and not flight.landed.is_set():
+            is_wanted = flight.waiters or (goes_on is not None and goes_on())
+            if not is_wanted and not flight.landed.is_set():
                 # A later caller must not board a flight that is being cancelled.
                 flight.scope.cancel()
                 self._discard(key, flight)

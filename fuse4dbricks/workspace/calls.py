@@ -18,7 +18,13 @@ import trio
 
 from fuse4dbricks import __version__
 from fuse4dbricks.clock import Clock
-from fuse4dbricks.errors import DeadlineExceeded, ProtocolViolation, RemoteError, RequestRejected
+from fuse4dbricks.errors import (
+    DeadlineExceeded,
+    NotTheService,
+    ProtocolViolation,
+    RemoteError,
+    RequestRejected,
+)
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.units import KIB, MIB
@@ -103,6 +109,10 @@ class Caller:
 
         async def read(reply: Reply, budget: Budget) -> T:
             await reply.body.read_all(MAX_ERROR_BODY, budget.deadline)
+            if is_page(reply.headers, b"") and "last-modified" not in reply.headers:
+                # Its length would pass for the file's. Of a page that is a file, the service tells the time.
+                page = _page_in(call, reply, "an HTML page where a file was due")
+                raise Setback(page, reason="violation", tries=VIOLATION_TRIES)
             return _attributed(call, reply, lambda: parse(reply.headers, reply.observed_at))
 
         return await self._fetch(call, token, Ticket(), read)
@@ -255,7 +265,7 @@ async def _read_complaint(body: Body, budget: Budget) -> bytes:
 def _parse(call: Call, reply: Reply, body: bytes, parse: Callable[[Any, float], T]) -> T:
     if is_page(reply.headers, body):
         # A gateway's; the next attempt may reach the service.
-        page = violation_in(call, reply, "an HTML page where JSON was due")
+        page = _page_in(call, reply, "an HTML page where JSON was due")
         raise Setback(page, reason="violation", tries=VIOLATION_TRIES)
     return _attributed(call, reply, lambda: parse(decode_json(body), reply.observed_at))
 
@@ -267,6 +277,11 @@ def _attributed(call: Call, reply: Reply, parse: Callable[[], T]) -> T:
     except ProtocolViolation as error:
         text = str(error)
     raise violation_in(call, reply, text)
+
+
+def _page_in(call: Call, reply: Reply, text: str) -> NotTheService:
+    request_id = reply.headers.get("x-request-id")
+    return NotTheService(f"{call.what}: {text}", status=reply.status, request_id=request_id)
 
 
 def violation_in(call: Call, reply: Reply, text: str) -> ProtocolViolation:

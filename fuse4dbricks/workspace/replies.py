@@ -19,6 +19,7 @@ from fuse4dbricks.errors import (
     DeadlineExceeded,
     InvalidToken,
     NotFound,
+    NotTheService,
     PermissionDenied,
     ProtocolViolation,
     RemoteError,
@@ -216,7 +217,7 @@ def _refusal(text: str, facts: Facts, complaint: Complaint) -> RemoteError:
 def _absence(text: str, facts: Facts, complaint: Complaint) -> RemoteError | Setback:
     # "No such page" and "no such API" say nothing about the object that was asked for.
     if complaint.is_html:
-        return Setback(ProtocolViolation(text, **facts), reason="violation", tries=VIOLATION_TRIES)
+        return Setback(NotTheService(text, **facts), reason="violation", tries=VIOLATION_TRIES)
     if complaint.code == "ENDPOINT_NOT_FOUND":
         return RequestRejected(text, **facts)
     return NotFound(text, **facts)
@@ -233,6 +234,6 @@ def _rejection(text: str, facts: Facts) -> RemoteError | Setback:
         case status if status < 300:
             return Setback(ProtocolViolation(text, **facts), reason="violation", tries=VIOLATION_TRIES)
         case status if status < 400:
-            return ProtocolViolation(f"{text} (redirects are not followed)", **facts)
+            return NotTheService(f"{text} (redirects are not followed)", **facts)
         case _:
             return RequestRejected(text, **facts)

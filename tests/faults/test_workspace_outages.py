@@ -14,6 +14,7 @@ import trio
 from fuse4dbricks.clock import SystemClock
 from fuse4dbricks.devworkspace import body_effects, effects
 from fuse4dbricks.devworkspace.certificates import make_certificate
+from fuse4dbricks.devworkspace.faults import Effect
 from fuse4dbricks.devworkspace.gates import ConcurrencyGate, QpsGate
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import (
@@ -138,6 +139,33 @@ async def test_a_black_hole() -> None:
         async with Workspace.at(url, clock=SystemClock(), metrics=Metrics(), patience=patience) as workspace:
             with pytest.raises(Unreachable):
                 await workspace.identity.fetch_principal(Token("dapi0"))
+
+
+@pytest.mark.parametrize(
+    "effect", [effects.Status(status=503), effects.Status(status=500), effects.Redirect(), effects.Page()]
+)
+async def test_who_is_asked_without_a_token(server: Served, effect: Effect) -> None:
+    """The service refuses, which will do; a gateway or a portal says something else."""
+    async with client(server) as (workspace, _):
+        assert workspace.door is not None
+        server.journal.clear()
+        await workspace.door.ask()
+        throttling = server.faults.add(effects.Status(status=429))
+        await workspace.door.ask()
+        throttling.remove()
+        server.faults.add(effect)
+        with pytest.raises(Unreachable):
+            await workspace.door.ask()
+        server.faults.clear()
+        server.go_down()
+        try:
+            with pytest.raises(Unreachable):
+                await workspace.door.ask()
+        finally:
+            server.come_back()
+        records = server.journal.get_log()
+        assert len(records) == 3
+        assert all(record.token is None for record in records)
 
 
 async def test_a_name_that_does_not_resolve() -> None:

@@ -166,3 +166,17 @@ def test_an_error_that_cannot_be_copied_is_shared() -> None:
     error = NoToken(7)
     assert own_copy(error) is error
     assert error.uid == 7
+
+
+async def test_a_flight_goes_on_for_those_who_come_next_while_that_is_of_use() -> None:
+    async with flights_of() as flights:
+        for is_of_use in (True, False):
+            work = Work()
+            with trio.move_on_after(0):
+                await flights.join("k", work, goes_on=lambda: is_of_use)  # noqa: B023 - called in this round only
+            await wait_all_tasks_blocked()
+            assert ("k" in flights) is is_of_use
+            assert work.was_cancelled is not is_of_use
+            work.go.set()
+            if is_of_use:
+                assert await flights.join("k", Work("another")) == "value"

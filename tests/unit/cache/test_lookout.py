@@ -9,8 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.cache.connectivity import PATIENCE_SECONDS, Connectivity
 from fuse4dbricks.cache.lookout import (
+    ASK_SECONDS,
     BELIEVED_SECONDS,
     IDLE_PAUSE,
     LONGEST_PAUSE,
@@ -18,7 +19,16 @@ from fuse4dbricks.cache.lookout import (
     SUSPICIOUS_SECONDS,
     Lookout,
 )
-from fuse4dbricks.errors import ConnectionLost, Unreachable
+from fuse4dbricks.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    NotAsked,
+    NotTheService,
+    RemoteError,
+    ServerFailure,
+    Throttled,
+    Unreachable,
+)
 from fuse4dbricks.weather import Mode, State
 
 
@@ -33,12 +43,15 @@ class TrioClock:
 
 
 class Door:
-    """A way that is open, closed, or swallows whoever goes through it."""
+    """A way that is open, closed, or swallows whoever goes through it; and who answers at its end."""
 
     def __init__(self) -> None:
         self.failure: Unreachable | None = None
         self.is_black_hole = False
         self.knocks: list[float] = []
+        self.bad_answer: Unreachable | None = None
+        self.is_mute = False
+        self.questions: list[float] = []
 
     async def knock(self) -> None:
         self.knocks.append(trio.current_time())
@@ -46,6 +59,14 @@ class Door:
             await trio.sleep_forever()
         if self.failure is not None:
             raise self.failure
+
+    async def ask(self) -> None:
+        self.questions.append(trio.current_time())
+        if self.is_mute:
+            await trio.sleep_forever()
+        await trio.sleep(1)
+        if self.bad_answer is not None:
+            raise self.bad_answer
 
 
 @asynccontextmanager
@@ -130,6 +151,92 @@ async def test_a_doubt_that_is_settled_is_no_outage(autojump_clock: MockClock) -
             await trio.sleep(0.1)
         assert connectivity.state is State.DEGRADED, "calls fail, and the workspace is there"
         assert 1 <= len(door.knocks) <= 4
+
+
+@pytest.mark.parametrize("failure", [ServerFailure("502"), Throttled("503"), NotTheService("302")])
+async def test_a_service_that_answers_nobody_is_out_of_reach(
+    failure: RemoteError, autojump_clock: MockClock
+) -> None:
+    async with looking() as (connectivity, door):
+        door.bad_answer = Unreachable("503")
+        connectivity.note_failure(failure)
+        await trio.sleep(ASK_SECONDS)
+        assert connectivity.is_down
+        for _ in range(300):
+            assert connectivity.get_outage() is not None, "though there is a connection to be had"
+            await trio.sleep(1)
+        assert len(door.questions) <= 300 / LONGEST_PAUSE + 10
+        door.bad_answer = None
+        connectivity.get_outage()
+        await trio.sleep(LONGEST_PAUSE + 2)
+        assert connectivity.get_outage() is None
+        count = len(door.questions)
+        await trio.sleep(80_000)
+        assert len(door.questions) == count
+
+
+async def test_a_service_that_fails_every_other_call_is_not_out_of_reach(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        door.bad_answer = Unreachable("503")
+        connectivity.note_failure(Throttled("503"))
+        await trio.sleep(1.5)
+        assert len(door.questions) == 1
+        door.bad_answer = None
+        for _ in range(100):
+            assert not connectivity.is_down
+            await trio.sleep(1)
+
+
+async def test_a_mute_service_is_out_of_reach(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        door.is_mute = True
+        connectivity.note_failure(DeadlineExceeded("the reply took too long"))
+        await trio.sleep(ASK_SECONDS + 1)
+        for _ in range(100):
+            assert connectivity.is_down, "between two looks, too"
+            await trio.sleep(1.7)
+
+
+async def test_who_got_an_answer_while_the_lookout_asked_in_vain_is_believed(
+    autojump_clock: MockClock,
+) -> None:
+    async with looking() as (connectivity, door):
+        door.is_mute = True
+        connectivity.note_failure(DeadlineExceeded("the reply took too long"))
+        await trio.sleep(ASK_SECONDS / 2)
+        connectivity.note_answer()
+        await trio.sleep(ASK_SECONDS)
+        assert not connectivity.is_down
+
+
+async def test_nobody_is_asked_for_a_long_wait_or_a_connection_that_failed(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        with connectivity.reaching():
+            await trio.sleep(20)
+        connectivity.note_failure(Unreachable("no route"))
+        await trio.sleep(100)
+        assert not connectivity.is_down
+        assert door.questions == []
+
+
+async def test_who_has_something_to_show_waits_less_each_time_until_there_is_an_answer(
+    autojump_clock: MockClock,
+) -> None:
+    async with looking() as (connectivity, _):
+
+        async def wait() -> float:
+            began = trio.current_time()
+            with pytest.raises(NotAsked), connectivity.reaching(is_awaited=False):
+                await trio.sleep(1000)
+            return trio.current_time() - began
+
+        waits = [await wait() for _ in range(100)]
+        assert waits[0] == PATIENCE_SECONDS
+        assert sum(waits[1:]) < PATIENCE_SECONDS
+        connectivity.note_answer()
+        assert await wait() == PATIENCE_SECONDS
+        with connectivity.reaching():
+            await trio.sleep(PATIENCE_SECONDS + 1)
 
 
 async def test_a_long_wait_is_a_reason_to_look(autojump_clock: MockClock) -> None:

@@ -16,6 +16,7 @@ from fuse4dbricks.errors import (
     ConnectionLost,
     InvalidToken,
     NotFound,
+    NotTheService,
     PermissionDenied,
     ProtocolViolation,
     RemoteError,
@@ -95,9 +96,9 @@ async def test_what_passes_is_tried_again(first: Answer, autojump_clock: Clock) 
         (refusal(401, 401), InvalidToken),
         (refusal(400, "INVALID_PARAMETER_VALUE"), RequestRejected),
         (refusal(501, "NOT_IMPLEMENTED"), ServerFailure),
-        (httpx.Response(302, headers={"location": "https://evil.example/"}), ProtocolViolation),
-        (httpx.Response(307, headers={"location": "http://169.254.169.254/"}), ProtocolViolation),
-        (httpx.Response(302, headers={"location": "file:///etc/passwd"}), ProtocolViolation),
+        (httpx.Response(302, headers={"location": "https://evil.example/"}), NotTheService),
+        (httpx.Response(307, headers={"location": "http://169.254.169.254/"}), NotTheService),
+        (httpx.Response(302, headers={"location": "file:///etc/passwd"}), NotTheService),
         (reply([]), ProtocolViolation),
         (reply({"hello": 1}), ProtocolViolation),
         (httpx.Response(200, content=b"not json"), ProtocolViolation),
@@ -118,7 +119,7 @@ async def test_what_does_not_pass_is_not_tried_again(answer: Answer, kind: type[
     [
         (lambda: refusal(500, "INTERNAL_ERROR"), ServerFailure, 3),
         (lambda: httpx.Response(502), ServerFailure, 5),
-        (page, ProtocolViolation, 3),
+        (page, NotTheService, 3),
         (lambda: httpx.ConnectError("refused"), Unreachable, 5),
         (lambda: httpx.ProxyError("407"), Unreachable, 5),
         (lambda: httpx.ReadError("reset"), ConnectionLost, 4),
@@ -207,6 +208,17 @@ async def test_half_the_calls_throttled_costs_time_not_errors(autojump_clock: Cl
 
 
 # --- bodies --------------------------------------------------------------------------------------
+
+
+async def test_the_length_of_a_page_is_not_taken_for_a_files() -> None:
+    """A portal answers a HEAD, too. A page that is a file comes with its time."""
+    shown = {"content-type": "text/html", "content-length": "512"}
+    async with scripted(lambda _: httpx.Response(200, headers=shown)) as (workspace, _):
+        with pytest.raises(NotTheService):
+            await workspace.files.fetch_version(TOKEN, FOLDER.child("f"))
+    dated = {**shown, "last-modified": "Tue, 14 Nov 2023 22:13:20 GMT"}
+    async with scripted(lambda _: httpx.Response(200, headers=dated)) as (workspace, _):
+        assert (await workspace.files.fetch_version(TOKEN, FOLDER.child("f"))).size == 512
 
 
 async def test_an_endless_listing_body_is_cut_off() -> None:

@@ -14,6 +14,7 @@ from fuse4dbricks.errors import (
     DeadlineExceeded,
     InvalidToken,
     NotFound,
+    NotTheService,
     PermissionDenied,
     ProtocolViolation,
     RemoteError,
@@ -65,7 +66,7 @@ def said(code: object, message: str = "…") -> dict[str, object]:
         (404, {"detail": "gone", "status": "404"}, NotFound, False),
         (404, b"NOT_FOUND: nothing there", NotFound, False),
         (404, said("ENDPOINT_NOT_FOUND"), RequestRejected, False),
-        (404, b"<!DOCTYPE html><p>nginx", ProtocolViolation, True),
+        (404, b"<!DOCTYPE html><p>nginx", NotTheService, True),
         (408, None, DeadlineExceeded, True),
         (409, said("ALREADY_EXISTS"), RequestRejected, False),
         (412, None, VersionChanged, False),
@@ -80,8 +81,8 @@ def said(code: object, message: str = "…") -> dict[str, object]:
         (504, None, ServerFailure, True),
         (511, b"<html>log in to the hotel", Unreachable, False),
         (204, None, ProtocolViolation, True),
-        (302, None, ProtocolViolation, False),
-        (304, None, ProtocolViolation, False),
+        (302, None, NotTheService, False),
+        (304, None, NotTheService, False),
     ],
 )  # fmt: skip
 def test_each_reply_is_one_error(
