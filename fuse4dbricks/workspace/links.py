@@ -3,8 +3,8 @@
 The difficulty: a TLS record holds 16 KiB, and a stream that hands on one record at a time runs a reader's whole
 stack 64 times per mebibyte: that, not decryption, made a mount three times slower than its network. So a link takes
 from the socket whatever is there, up to :data:`GULP`, and hands on all of its plain text at once. Whoever has a place
-for the bytes gives it (:meth:`Link.receive_into`), and they are decrypted into it: a byte that is handed on in
-``bytes`` is copied twice more.
+for the bytes gives it (:meth:`Link.receive_into`), and they are decrypted into it, gulp after gulp up to :data:`TURN`:
+a byte that is handed on in ``bytes`` is copied twice more, and handing on costs as much as decrypting 50 KiB.
 
 Links know no time limits: cancelling is how their users end a wait. After an error or a cancelled call the link is
 broken and must be closed. Closing says no goodbye, so it never waits: every body's end is known by its length.
@@ -20,12 +20,19 @@ from typing import Protocol, cast
 
 import trio
 
-from fuse4dbricks.units import KIB
+from fuse4dbricks.units import KIB, MIB
 
 #: Taken from a socket at a time. More would be out of a core's cache before it is decrypted.
 GULP = 256 * KIB
+#: Decrypted in one turn of the event loop while there is more: about 1 ms, and eight streams may be at it while
+#: somebody waits for a cached byte.
+TURN = MIB
 #: Plain text of the largest TLS record.
 RECORD = 16 * KIB
+
+#: Where cipher text is for a moment between socket and decryption, in one place, so that it stays in a core's cache.
+#: All links are of one event loop, and nobody waits while it is in use.
+_GULPED = memoryview(bytearray(GULP))
 
 
 class Link(Protocol):
@@ -55,6 +62,10 @@ class Link(Protocol):
         Raises:
             OSError: the connection is broken.
         """
+        ...
+
+    def receive_now(self, room: memoryview) -> int:
+        """As :meth:`receive_into`, without waiting: 0 when there is nothing now, or an end or an error to tell of."""
         ...
 
     def is_quiet(self) -> bool:
@@ -100,6 +111,13 @@ class TcpLink:
                 return self._socket.recv_into(room)
             except (BlockingIOError, InterruptedError):
                 await trio.lowlevel.wait_readable(self._socket)
+
+    def receive_now(self, room: memoryview) -> int:
+        """What the kernel has and ``room`` holds."""
+        try:
+            return self._socket.recv_into(room)
+        except OSError:
+            return 0  # whoever waits next is told
 
     def is_quiet(self) -> bool:
         """Whether the socket has neither bytes nor an end nor an error to tell of."""
@@ -164,12 +182,29 @@ class TlsLink:
 
     async def receive_into(self, room: memoryview) -> int:
         """As :meth:`receive`, as far as ``room`` holds it; the rest stays encrypted."""
+        await trio.lowlevel.checkpoint()
         while True:
-            count, is_over = self._decrypt_into(room)
+            count, is_over = self._decrypt_turn(room[:TURN])
+            await self._flush()  # a key update wants an answer
             if count or is_over:
                 return count
-            await self._flush()  # a key update wants an answer
             await self._refill()
+
+    def receive_now(self, room: memoryview) -> int:
+        """What has arrived and was not decrypted yet."""
+        try:
+            return self._decrypt_into(room)[0]
+        except OSError:
+            return 0
+
+    def _decrypt_turn(self, room: memoryview) -> tuple[int, bool]:
+        """As :meth:`_decrypt_into`, with what arrives meanwhile."""
+        count, is_over = self._decrypt_into(room)
+        while 0 < count < len(room) and not is_over and (length := self._below.receive_now(_GULPED)):
+            self._arrived.write(_GULPED[:length])
+            gained, is_over = self._decrypt_into(room[count:])
+            count += gained
+        return count, is_over
 
     def _decrypt_into(self, room: memoryview) -> tuple[int, bool]:
         """How many bytes could be decrypted now, and whether the peer has said goodbye."""

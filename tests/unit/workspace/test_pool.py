@@ -73,7 +73,7 @@ async def pool_of(dialer: Dialer | None = None) -> AsyncIterator[Pool]:
 rooms = [0]
 
 
-@pytest.fixture(autouse=True, scope="module", params=[0, 4, 300_000])
+@pytest.fixture(autouse=True, scope="module", params=[0, 4, 300_000, 2 * MIB])
 def room(request: pytest.FixtureRequest) -> int:
     rooms[0] = request.param
     return rooms[0]
