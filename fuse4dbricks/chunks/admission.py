@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from fuse4dbricks.chunks.layout import CHUNKS, FORMAT, INDEX, LOCK, MARKER, SHARDS, TAG, TEMPORARY
@@ -25,6 +26,9 @@ _TAG_TEXT = (
     b"# This folder is the cache of fuse4dbricks; it can be deleted while nothing is mounted.\n"
 )
 _MARKER_PATTERN = re.compile(rb"fuse4dbricks cache, format (\d{1,9})\n")
+
+#: What an occupied folder has.
+_OURS = {MARKER, TAG, LOCK, TEMPORARY, CHUNKS}
 
 #: What a first start that was killed half-way may have left, and what a disk's own root holds.
 _HARMLESS = {LOCK, TAG, f"{MARKER}.tmp", "lost+found"}
@@ -149,23 +153,48 @@ def _check_kind(name: str, dir_fd: int, *, folder: bool) -> None:
 
 
 def occupy(fd: int) -> int:
-    """Lock the folder and complete it; the lock's descriptor, to be closed to give the lock up.
+    """Lock the folder and complete it; the lock's descriptor, to be closed with ``fd`` to give the lock up.
 
     Raises:
         UnsafeError: another process holds the lock.
         OSError: it cannot be written or locked.
     """
+    _lock_itself(fd)
     lock_fd = _take_lock(fd)
     try:
         os.fchmod(fd, 0o700)
-        _write_once(fd, MARKER, f"fuse4dbricks cache, format {FORMAT}\n".encode())
-        _write_once(fd, TAG, _TAG_TEXT)
-        os.close(open_folder(TEMPORARY, fd, create=True))
-        _make_shards(fd)
+        make_missing(fd)
     except BaseException:  # raised on: only the descriptor must not leak
         os.close(lock_fd)
         raise
     return lock_fd
+
+
+def is_whole(fd: int) -> bool:
+    """Whether an occupied folder has all that it was given (``OSError``)."""
+    return set(entries(fd)) >= _OURS
+
+
+def keep_lock(fd: int, lock_fd: int) -> int:
+    """The descriptor of an occupied folder's lock from now on: of a new file where somebody has removed the old one.
+
+    Raises:
+        UnsafeError: its lock is another process's now.
+        OSError: it cannot be written.
+    """
+    if LOCK in entries(fd):
+        return lock_fd
+    new_lock_fd = _take_lock(fd)
+    os.close(lock_fd)
+    return new_lock_fd
+
+
+def make_missing(fd: int) -> None:
+    """Make what an occupied folder has besides its lock (``OSError``)."""
+    _write_once(fd, MARKER, f"fuse4dbricks cache, format {FORMAT}\n".encode())
+    _write_once(fd, TAG, _TAG_TEXT)
+    os.close(open_folder(TEMPORARY, fd, create=True))
+    _make_shards(fd)
 
 
 def _make_shards(fd: int) -> None:
@@ -176,10 +205,35 @@ def _make_shards(fd: int) -> None:
             os.mkdir(name, 0o700, dir_fd=chunks)
 
 
+def _lock_itself(fd: int) -> None:
+    """People remove lock files, the folder's own lock they cannot; but network file systems lock no folders."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _taken(fd) from None
+    except OSError:
+        return
+
+
+def _taken(fd: int) -> UnsafeError:
+    holder = b""
+    with suppress(OSError):
+        lock_fd = os.open(LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            holder = os.pread(lock_fd, 200, 0)
+        finally:
+            os.close(lock_fd)
+    who = holder.decode("utf-8", "replace").strip() or "unknown"
+    return UnsafeError(f"another mount uses it ({who}); unmount that one first, or choose another folder")
+
+
 def _take_lock(fd: int) -> int:
     lock_fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=fd)
     try:
-        _lock_or_say_who(lock_fd)
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _taken(fd) from None
         _check_same_file(lock_fd, fd)
         holder = f"process {os.getpid()} on {platform.node()}"
         # Padded and not truncated, so that a full disk does not refuse it: the block is there already.
@@ -188,16 +242,6 @@ def _take_lock(fd: int) -> int:
         os.close(lock_fd)
         raise
     return lock_fd
-
-
-def _lock_or_say_who(lock_fd: int) -> None:
-    try:
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(lock_fd, 200, 0).decode("utf-8", "replace").strip() or "unknown"
-        raise UnsafeError(
-            f"another mount uses it ({holder}); unmount that one first, or choose another folder"
-        ) from None
 
 
 def _check_same_file(lock_fd: int, dir_fd: int) -> None:

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fuse4dbricks.chunks.admission import advice_on, check_outside, occupy, open_checked
+from fuse4dbricks.chunks.admission import (
+    advice_on,
+    check_outside,
+    is_whole,
+    keep_lock,
+    make_missing,
+    occupy,
+    open_checked,
+)
 from fuse4dbricks.chunks.layout import CHUNK_FILE, CHUNKS, INDEX, INDEX_FILES, TEMPORARY, TEMPORARY_FILE
 from fuse4dbricks.chunks.safety import UnsafeError, entries, opened_folder
 from fuse4dbricks.errors import CacheError, CacheFolderError
@@ -33,6 +42,7 @@ class CacheFolder:
         self.path = path
         self.fd = fd
         self._lock_fd = lock_fd
+        self._completing = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, *, exclusive: bool = True, mountpoint: Path | None = None) -> CacheFolder:
@@ -154,8 +164,26 @@ class CacheFolder:
                 f"cannot clear the cache folder {self.path}: {advice_on(error)}"
             ) from error
 
+    def complete(self) -> None:
+        """Make again what somebody has removed while we use the folder, or the next start would take it for another's.
+
+        Nothing, where it was opened without the lock.
+
+        Raises:
+            CacheError: it is gone altogether, or cannot be written.
+        """
+        try:
+            with self._completing:
+                if self._lock_fd is not None and not is_whole(self.fd):
+                    self._lock_fd = keep_lock(self.fd, self._lock_fd)
+                    make_missing(self.fd)
+        except (OSError, UnsafeError) as error:
+            raise CacheError(f"cannot make what is missing in the cache folder: {error}") from error
+
     def close(self) -> None:
-        """Give up the lock and the descriptors."""
+        """Give up the lock and the descriptors, in a folder that the next start will know."""
+        with suppress(CacheError):
+            self.complete()
         for fd in (self._lock_fd, self.fd):
             if fd is not None and fd >= 0:
                 os.close(fd)

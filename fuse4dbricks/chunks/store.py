@@ -17,8 +17,8 @@ import itertools
 import os
 import secrets
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from fuse4dbricks.chunks import files, found
 from fuse4dbricks.chunks.cached_open import CachedOpener
@@ -102,7 +102,7 @@ class ChunkStore:
         temporary = f"{self._run}-{next(self._serial)}.tmp"
         with (
             files.explained("write", name, _PLACE_TAKEN),
-            opened_folder(self._folder.fd, TEMPORARY, create=True) as folder,
+            self._opened_temporary() as folder,
         ):
             try:
                 files.write_new_file(temporary, folder, [payload, trailer])
@@ -115,6 +115,15 @@ class ChunkStore:
         self._forget(name)
         return checksum
 
+    @contextmanager
+    def _opened_temporary(self) -> Iterator[int]:
+        try:
+            os.stat(TEMPORARY, dir_fd=self._folder.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            self._folder.complete()  # it was emptied; or ``chunks`` would soon be all there is, and nobody's
+        with opened_folder(self._folder.fd, TEMPORARY, create=True) as fd:
+            yield fd
+
     def remove(self, names: Iterable[ChunkName]) -> None:
         """Delete chunk files, whose rows must be gone already; one that is missing is fine.
 
@@ -126,9 +135,9 @@ class ChunkStore:
             self._forget(name)
             try:
                 with files.explained("remove", name), files.opened_shard(self._folder.fd, name) as shard:
-                    os.unlink(files.file_name(name), dir_fd=shard)
+                    _remove_file(files.file_name(name), shard)
             except ChunkUnusable:
-                continue  # missing, or a folder that is not ours to remove
+                continue  # missing, or a folder of somebody who keeps something in it
             except CacheError as error:
                 failure = error
         if failure is not None:
@@ -329,6 +338,14 @@ class ChunkStore:
         with self._lock:
             self._verified.pop(name, None)
         self._descriptors.forget(name)
+
+
+def _remove_file(name: str, shard: int) -> None:
+    try:
+        os.unlink(name, dir_fd=shard)
+    except IsADirectoryError:
+        with suppress(OSError):
+            os.rmdir(name, dir_fd=shard)  # an empty one is nobody's, and in the chunk's way
 
 
 def _trailer_size(size: int, length: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fuse4dbricks.chunks import CacheFolder, ChunkStore
+from fuse4dbricks.chunks.looking import look_at
 from fuse4dbricks.errors import CacheError, CacheFolderError
 from tests.support.labels import label
 from tests.support.users import acting_as_nobody
@@ -230,6 +231,10 @@ def test_an_ordinary_user_has_his_cache_too(as_nobody: Path) -> None:
         store.close()
 
 
+def find_holder(path: Path) -> int | None:
+    return look_at(path).holder
+
+
 # --- the lock ------------------------------------------------------------------------------------
 
 
@@ -255,6 +260,81 @@ def test_the_lock_ends_with_close_and_is_not_shared_within_a_process(tmp_path: P
     with CacheFolder.open(tmp_path / "cache"):
         assert f"process {os.getpid()}" in refusal(tmp_path / "cache")
     CacheFolder.open(tmp_path / "cache").close()
+
+
+def test_who_removes_the_lock_file_lets_no_second_mount_in(tmp_path: Path) -> None:
+    with CacheFolder.open(tmp_path / "cache") as first:
+        (first.path / "lock").unlink()
+        assert "another mount uses it" in refusal(first.path)
+        assert not (first.path / "lock").exists(), "a refused mount changes nothing"
+        first.complete()
+        assert f"another mount uses it (process {os.getpid()}" in refusal(first.path)
+        assert find_holder(first.path) == os.getpid()
+    CacheFolder.open(tmp_path / "cache").close()
+
+
+# --- somebody removes what is in it --------------------------------------------------------------
+
+
+def empty(path: Path) -> None:
+    """``rm -rf path/*``."""
+    for each in path.iterdir():
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+
+
+def test_a_folder_that_was_emptied_while_in_use_is_ours_at_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    CacheFolder.open(path).close()
+    whole = {each.name for each in path.iterdir()}
+    with CacheFolder.open(path) as folder:
+        empty(path)
+        store = ChunkStore(folder)
+        checksum = store.write(label(), b"bytes")
+        assert {each.name for each in path.iterdir()} == whole, "known again also after a kill -9"
+        store.close()
+    with CacheFolder.open(path) as folder:
+        assert bytes(ChunkStore(folder).load(label(), 5, checksum)) == b"bytes"
+
+
+@pytest.mark.parametrize("name", ["fuse4dbricks-cache", "lock", "CACHEDIR.TAG", "chunks", "tmp", "*"])
+def test_what_is_missing_at_the_end_is_made_again(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "cache"
+    with CacheFolder.open(path) as folder:
+        whole = sorted(path.rglob("*"))
+        if name == "*":
+            empty(path)
+        else:
+            shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
+        folder.close()
+    assert sorted(path.rglob("*")) == whole
+    CacheFolder.open(path).close()
+
+
+def test_what_stands_in_the_way_costs_neither_the_lock_nor_the_end(tmp_path: Path) -> None:
+    with CacheFolder.open(tmp_path / "cache") as folder:
+        empty(folder.path)
+        (folder.path / "chunks").touch()
+        with pytest.raises(CacheError):
+            folder.complete()
+        (folder.path / "chunks").unlink()
+        assert f"process {os.getpid()}" in refusal(folder.path)
+    CacheFolder.open(tmp_path / "cache").close()
+
+
+def test_a_folder_that_was_deleted_stays_deleted(tmp_path: Path) -> None:
+    with CacheFolder.open(tmp_path / "cache") as folder:
+        shutil.rmtree(folder.path)
+        with pytest.raises(CacheError):
+            ChunkStore(folder).write(label(), b"bytes")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_who_only_looks_completes_nothing(tmp_path: Path) -> None:
+    CacheFolder.open(tmp_path / "cache").close()
+    with CacheFolder.open(tmp_path / "cache", exclusive=False) as folder:
+        empty(folder.path)
+        folder.complete()
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_looking_only_creates_and_changes_nothing(tmp_path: Path) -> None:

@@ -210,6 +210,20 @@ def test_a_folder_in_the_place_of_a_chunk_is_no_fault_of_the_disk(
     assert not list((folder.path / "tmp").iterdir())
 
 
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_folder_in_the_place_of_a_chunk_is_removed_when_there_is_nothing_in_it(
+    store: ChunkStore, folder: CacheFolder, is_empty: bool
+) -> None:
+    place = chunk_file(folder.path, label())
+    place.mkdir()
+    if not is_empty:
+        (place / "notes").touch()
+    store.remove([label().name()])
+    assert place.exists() is not is_empty
+    if is_empty:
+        assert bytes(store.load(label(), 1000, stored(store))) == PAYLOAD
+
+
 # --- a disk that fails ---------------------------------------------------------------------------
 
 
