@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import trio
@@ -73,11 +72,17 @@ class Peer:
         """There is nothing to close."""
 
 
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's, and that of a client who trusts it; made once, for making a key takes seconds on a busy machine."""
+    certificate = make_certificate(tmp_path_factory.mktemp("tls"))
+    return certificate.context(), ssl.create_default_context(cafile=str(certificate.authority))
+
+
 @pytest.fixture
-async def joined(tmp_path: Path) -> tuple[Peer, TlsLink]:
-    certificate = make_certificate(tmp_path / "tls")
-    peer = Peer(certificate.context())
-    link = TlsLink(peer, ssl.create_default_context(cafile=str(certificate.authority)), "localhost")
+async def joined(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> tuple[Peer, TlsLink]:
+    peer = Peer(contexts[0])
+    link = TlsLink(peer, contexts[1], "localhost")
     await link.handshake()
     return peer, link
 
@@ -151,14 +156,12 @@ async def test_what_is_damaged_is_an_error_and_stays_one(joined: tuple[Peer, Tls
         await link.receive_into(memoryview(bytearray(10)))
 
 
-async def test_tls_inside_tls(tmp_path: Path) -> None:
-    certificate = make_certificate(tmp_path / "tls")
-    trust = ssl.create_default_context(cafile=str(certificate.authority))
-    outer_peer = Peer(certificate.context())
-    outer = TlsLink(outer_peer, trust, "localhost")
+async def test_tls_inside_tls(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    outer_peer = Peer(contexts[0])
+    outer = TlsLink(outer_peer, contexts[1], "localhost")
     await outer.handshake()
-    tunnel = Tunnel(outer_peer, Peer(certificate.context()), outer)
-    inner = TlsLink(tunnel, trust, "localhost")
+    tunnel = Tunnel(outer_peer, Peer(contexts[0]), outer)
+    inner = TlsLink(tunnel, contexts[1], "localhost")
     await inner.handshake()
     tunnel.inner.write(CONTENT)
     tunnel.forward()
