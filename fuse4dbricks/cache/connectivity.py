@@ -151,7 +151,7 @@ class Connectivity:
             raise NotAsked(self._message)
         if too_long.cancelled_caught:
             self._vain_waits += 1
-            self.note_doubt()
+            self._doubt()
             raise NotAsked("no answer in time")
 
     def _get_patience(self) -> float:
@@ -199,7 +199,6 @@ class Connectivity:
         if isinstance(error, NotAsked) or self.is_forced:
             return
         if not isinstance(error, Unreachable):
-            self._is_disputed = True
             self.note_doubt()
             return
         if self._state is not State.OFFLINE:
@@ -211,7 +210,11 @@ class Connectivity:
             scope.cancel()
 
     def note_doubt(self) -> None:
-        """Something is not as it should be: a look is worth its while."""
+        """Somebody did not get an answer: it is worth while to ask whether anybody does."""
+        self._is_disputed = True
+        self._doubt()
+
+    def _doubt(self) -> None:
         if self.is_forced:
             return
         if self._state is State.ONLINE:

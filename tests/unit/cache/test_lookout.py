@@ -187,6 +187,18 @@ async def test_a_service_that_fails_every_other_call_is_not_out_of_reach(autojum
             await trio.sleep(1)
 
 
+async def test_who_issues_no_token_may_be_out_of_reach_with_the_workspace(autojump_clock: MockClock) -> None:
+    """Nobody can call the workspace without one, so no call will say so."""
+    async with looking() as (connectivity, door):
+        connectivity.note_doubt()
+        await trio.sleep(ASK_SECONDS)
+        assert not connectivity.is_down
+        door.bad_answer = Unreachable("a login page")
+        connectivity.note_doubt()
+        await trio.sleep(ASK_SECONDS)
+        assert connectivity.get_outage() is not None
+
+
 async def test_a_mute_service_is_out_of_reach(autojump_clock: MockClock) -> None:
     async with looking() as (connectivity, door):
         door.is_mute = True
