@@ -35,7 +35,7 @@ def fetch_client_token(
     reply = Endpoint(base, verify).post(url, data=_FORM, auth=(client_id, secret.reveal()))
     if reply.status_code == 200:
         return issued_of(decode_answer(reply.text), origin=origin)
-    if reply.status_code == 429 or reply.status_code >= 500:
+    if reply.is_outage:
         raise SourceFailure(f"the workspace's token endpoint answers {reply.status_code}", is_outage=True)
     try:
         words = words_of(decode_answer(reply.text))

@@ -32,6 +32,12 @@ class Reply:
         self.text = text
         self.headers = headers
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether nobody answered who is well, or a page or redirect came from somebody else: no word about who asks."""
+        status = self.status_code
+        return status == 429 or status >= 500 or 300 <= status < 400 or self.text.lstrip()[:1] == "<"
+
     def raise_for_status(self) -> None:
         """Nothing for a good answer.
 
@@ -39,8 +45,7 @@ class Reply:
             SourceFailure: any other.
         """
         if self.status_code >= 400:
-            is_outage = self.status_code == 429 or self.status_code >= 500
-            raise SourceFailure(f"{self.host} answers {self.status_code}", is_outage=is_outage)
+            raise SourceFailure(f"{self.host} answers {self.status_code}", is_outage=self.is_outage)
 
 
 class Endpoint:

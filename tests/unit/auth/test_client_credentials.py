@@ -9,6 +9,7 @@ from fuse4dbricks.auth.client_credentials import fetch_client_token
 from fuse4dbricks.auth.secret import Secret
 from fuse4dbricks.auth.source import Issued, Outcome, SourceFailure
 from fuse4dbricks.devworkspace.effects import Json, Page, Redirect, Reset, Status
+from fuse4dbricks.devworkspace.faults import Effect
 from tests.support.workspace import Served
 
 
@@ -50,8 +51,10 @@ async def test_an_endpoint_that_is_not_well(workspace: Served, status: int) -> N
     assert str(status) in str(failure)
 
 
-async def test_a_login_page_is_no_denial(workspace: Served) -> None:
-    workspace.faults.add(Page(status=200), kind="oidc.token")
+@pytest.mark.parametrize("effect", [Page(status=200), Page(status=403), Page(status=404), Redirect()])
+async def test_a_login_page_is_no_denial(workspace: Served, effect: Effect) -> None:
+    """Taken for one, it ended what the secret's own tokens had proved."""
+    workspace.faults.add(effect, kind="oidc.token")
     assert (await failure_of(workspace.url)).is_outage
 
 
