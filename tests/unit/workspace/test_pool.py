@@ -7,7 +7,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 
 import httpx
 import pytest
@@ -200,10 +199,10 @@ async def test_a_body_that_is_left_takes_its_connection_with_it() -> None:
 # --- TLS and proxies -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def contexts(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's, and that of a client who trusts it."""
-    certificate = make_certificate(tmp_path / "tls")
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's, and that of a client who trusts it; made once, for making a key takes seconds on a busy machine."""
+    certificate = make_certificate(tmp_path_factory.mktemp("tls"))
     return certificate.context(), ssl.create_default_context(cafile=str(certificate.authority))
 
 
