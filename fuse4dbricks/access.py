@@ -292,9 +292,10 @@ class Access:
         if question not in self._question_flights:
             self._supervisor.start_soon("grant-renewal", self._ask_quietly, question, work)
         try:
-            with trio.fail_after(PROBE_PATIENCE):
+            with trio.fail_after(min(PROBE_PATIENCE, self._connectivity.get_patience())):
                 await self._question_flights.join(question, work)
         except trio.TooSlowError:
+            self._connectivity.note_vain_wait()
             self._unheard_at.put(token, self._clock.monotonic())
         except RemoteError as error:
             if not is_outage(error):

@@ -144,17 +144,17 @@ class Connectivity:
             NotAsked: it is out of reach, or there was no answer in time.
         """
         self.raise_if_down()
-        patience = float("inf") if is_awaited else self._get_patience()
+        patience = float("inf") if is_awaited else self.get_patience()
         with trio.move_on_after(patience) as too_long, self.suspecting() as scope, scope:
             yield
         if scope.cancelled_caught:
             raise NotAsked(self._message)
         if too_long.cancelled_caught:
-            self._vain_waits += 1
-            self._doubt()
+            self.note_vain_wait()
             raise NotAsked("no answer in time")
 
-    def _get_patience(self) -> float:
+    def get_patience(self) -> float:
+        """Seconds that somebody waits who has something to show without an answer."""
         shortened = PATIENCE_SECONDS / 4.0 ** min(self._vain_waits, 10)
         return max(SHORTEST_PATIENCE_SECONDS, shortened)
 
@@ -208,6 +208,11 @@ class Connectivity:
         self.doubted.set()
         for scope in self._waiting:
             scope.cancel()
+
+    def note_vain_wait(self) -> None:
+        """Somebody waited as long as he had patience, and then did without an answer."""
+        self._vain_waits += 1
+        self._doubt()
 
     def note_doubt(self) -> None:
         """Somebody did not get an answer: it is worth while to ask whether anybody does."""

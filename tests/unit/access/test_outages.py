@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import trio
+from trio.testing import MockClock
 
+from fuse4dbricks.access import PROBE_PATIENCE
 from fuse4dbricks.cache.connectivity import HOLD_SECONDS
 from fuse4dbricks.cache.standings import REFUSAL_SECONDS
 from fuse4dbricks.errors import PermissionDenied, Unreachable
 from tests.support.benches import OFFLINE_GRACE, Setting, bench_of, sign_in
 from tests.support.fake_index import FakeGrants
-from tests.support.fakes import ADA, EVE, PERMISSION_TTL, VOLUME, workspace_with
+from tests.support.fakes import ADA, EVE, PERMISSION_TTL, VOLUME, Call, workspace_with
 
 
 async def test_an_outage_is_no_denial_within_the_grace_and_no_grant_after_it() -> None:
@@ -62,3 +65,23 @@ async def test_an_outage_that_is_only_remembered_does_not_prolong_itself() -> No
             bench.access.note_error(viewer, VOLUME, info.value)
             bench.clock.step(1)
         await bench.access.require(viewer, VOLUME)
+
+
+async def test_who_was_let_in_before_waits_less_each_time_for_a_silent_workspace(
+    autojump_clock: MockClock,
+) -> None:
+    workspace = workspace_with("ada")
+    async with bench_of(Setting(workspace)) as bench:
+        viewer = await sign_in(bench, ADA, "ada")
+        await bench.access.require(viewer, VOLUME)
+        bench.clock.step(PERMISSION_TTL)
+
+        async def hang(_: Call) -> None:
+            await trio.sleep_forever()
+
+        workspace.before_reply = hang
+        began = trio.current_time()
+        for _ in range(20):
+            await bench.access.require(viewer, VOLUME)
+            bench.clock.step(HOLD_SECONDS)
+        assert trio.current_time() - began < 2 * PROBE_PATIENCE
