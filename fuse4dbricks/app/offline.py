@@ -2,7 +2,8 @@
 
 The difficulty: a manifest is for people who want to know before they leave the network, and for scripts that compare
 it weeks later, perhaps with files elsewhere. So it carries a plain SHA-256 of each file's bytes, read from the chunk
-files and not believed of any index, and it is written whole or not at all.
+files and not believed of any index, and it is written whole or not at all. It may name millions of files, so each is
+written down before the next is looked for, and none is kept.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ class Difference:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a manifest names: so many files, of so many bytes."""
+
+    files: int
+    bytes: int
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[CacheFolder, OfflineIndex | None]]:
     """The cache folder at ``path`` and its index, if something was ever cached; for its owner alone.
@@ -63,49 +72,51 @@ def opened(path: Path) -> Iterator[tuple[CacheFolder, OfflineIndex | None]]:
             yield folder, index
 
 
-def list_files(path: Path, below: Below) -> list[OfflineFile]:
-    """Of which of the files something could be read, in the cache folder ``path``.
+def list_files(path: Path, below: Below) -> Iterator[OfflineFile]:
+    """Of which of the files something could be read, in the cache folder ``path``: one after the other.
 
     Raises:
-        CacheFolderError: it cannot be used.
+        CacheFolderError: it cannot be used; at the first file, or when damage is come upon.
     """
     with opened(path) as (_, index):
-        return _files(index, below)
+        yield from _files(index, below)
 
 
-def _files(index: OfflineIndex | None, below: Below) -> list[OfflineFile]:
-    if index is None:
-        return []
-    return [each for each in index.files(below.under, below.host) if below.visibility.shows(each.path)]
+def _files(index: OfflineIndex | None, below: Below) -> Iterator[OfflineFile]:
+    if index is not None:
+        shows = below.visibility.shows
+        yield from (each for each in index.files(below.under, below.host) if shows(each.path))
 
 
-def make_manifest(path: Path, below: Below, on_progress: OnProgress) -> dict[str, Any]:
-    """Every complete file with its checksum.
+def _complete_files(index: OfflineIndex | None, below: Below) -> Iterator[OfflineFile]:
+    return (each for each in _files(index, below) if each.is_complete)
 
-    ``on_progress`` is told the bytes that are read, and of how many.
+
+def write_manifest(path: Path, below: Below, out: Path, on_progress: OnProgress) -> Written:
+    """Write every complete file with its checksum into ``out``.
+
+    It is for its owner alone, in place of an older one, whole or not at all. ``on_progress`` is told the bytes that
+    are read, and of how many.
 
     Raises:
         CacheFolderError: the folder cannot be used.
+        ConfigError: it cannot be written there.
     """
-    described = []
-    with opened(path) as (folder, index):
-        files = [each for each in _files(index, below) if each.is_complete]
-        done, total = 0, sum(each.version.size for each in files)
-        for file in files:
+    with opened(path) as (folder, index), writing_whole(out) as stream:
+        total = sum(each.version.size for each in _complete_files(index, below))
+        head = {"kind": KIND, "schema": SCHEMA, "made_at": time.time(), "under": str(below.under)}
+        stream.write(f'{json.dumps(head).removesuffix("}")}, "files": [')
+        done = files = size = 0
+        for file in _complete_files(index, below):
             assert index is not None  # there are files
             digest = _digest(folder, index, file)
             done += file.version.size
-            on_progress(done, total)
+            on_progress(done, max(done, total))
             if digest is not None:
-                described.append(_described(file, digest))
-    return {
-        "kind": KIND,
-        "schema": SCHEMA,
-        "made_at": time.time(),
-        "under": str(below.under),
-        "bytes": sum(each["size"] for each in described),
-        "files": described,
-    }
+                stream.write(("," if files else "") + "\n" + json.dumps(_described(file, digest)))
+                files, size = files + 1, size + file.version.size
+        stream.write(f'\n], "bytes": {size}}}\n')
+    return Written(files, size)
 
 
 def _described(file: OfflineFile, digest: str) -> dict[str, Any]:
@@ -134,17 +145,6 @@ def _digest(folder: CacheFolder, index: OfflineIndex, file: OfflineFile) -> str 
     except (ChunkUnusable, CacheError):
         return None
     return sha.hexdigest() if size == file.version.size else None
-
-
-def write_manifest(manifest: dict[str, Any], out: Path) -> None:
-    """Write it for its owner alone, in place of an older one, whole or not at all.
-
-    Raises:
-        ConfigError: it cannot be written there.
-    """
-    with writing_whole(out) as stream:
-        json.dump(manifest, stream, indent=1)
-        stream.write("\n")
 
 
 def read_manifest(file: Path) -> list[dict[str, Any]]:

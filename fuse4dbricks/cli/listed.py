@@ -1,20 +1,20 @@
 """``fuse4dbricks cache ls`` and ``cache du``: what is in the cache.
 
-The difficulty: it may be a million files, and who asks may want the first ten of them. So lines go out as they are found, some
-hundred at a time (a write for each is half of what the command takes), and JSON is written piece by piece, as one object.
+The difficulty: it may be a million files, and who asks may want the first ten of them. So each is told when it is found, and
+no list of them is made.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fuse4dbricks.cli.cache_options import cache_options
+from fuse4dbricks.cli.pieces import one_object, write_pieces
 from fuse4dbricks.cli.places import asked_below, folder_of
 from fuse4dbricks.units import format_bytes, format_moment, printable
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 #: Of the JSON that these commands print; grows when a field changes its meaning or goes.
 SCHEMA = 1
-
-#: Lines that are written at once.
-TOGETHER = 500
 
 
 @click.command()
@@ -38,9 +35,9 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     folder = folder_of(disk_cache_dir)
     files = list_files(folder, asked_below(folder, path))
     if as_json:
-        _print(_in_json("files", (_described(each) for each in files)))
+        write_pieces(one_object(SCHEMA, "files", (_described(each) for each in files)))
     else:
-        _print(_or_nothing(f"{_line(each)}\n" for each in files))
+        write_pieces(_or_nothing(f"{_line(each)}\n" for each in files))
 
 
 @click.command()
@@ -61,30 +58,10 @@ def du(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     )
     if as_json:
         entries = ({"path": name, "disk_bytes": size} for name, size in rows)
-        _print(_in_json("entries", entries, path=top, disk_bytes=total))
+        write_pieces(one_object(SCHEMA, "entries", entries, path=top, disk_bytes=total))
     else:
         lines = chain(rows, [(f"{top} in all", total)])
-        _print(f"{format_bytes(size):>10}  {printable(name)}\n" for name, size in lines)
-
-
-# --- lines and JSON ------------------------------------------------------------------------------
-
-
-def _print(pieces: Iterable[str]) -> None:
-    """Write ``pieces`` as they come; each that ends a line may be the last that is wanted."""
-    left = iter(pieces)
-    while some := list(islice(left, TOGETHER)):
-        click.echo("".join(some), nl=False)
-
-
-def _in_json(name: str, entries: Iterable[dict[str, Any]], **fields: object) -> Iterator[str]:
-    """One object on one line, with ``entries`` as its last member; nothing of it before the first entry is found."""
-    head = json.dumps({"schema": SCHEMA, **fields}).removesuffix("}")
-    before = f'{head}, "{name}": ['
-    for each in entries:
-        yield before + json.dumps(each)
-        before = ", "
-    yield "]}\n" if before == ", " else f"{before}]}}\n"
+        write_pieces(f"{format_bytes(size):>10}  {printable(name)}\n" for name, size in lines)
 
 
 def _or_nothing(lines: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,9 @@ cache folder, which is its owner's alone. Only what a mount shows of the workspa
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ import click
 
 from fuse4dbricks.cli.cache import CacheNotInOrderError
 from fuse4dbricks.cli.cache_options import cache_options
+from fuse4dbricks.cli.pieces import one_object, write_pieces
 from fuse4dbricks.cli.places import asked_below, folder_of
 from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.units import format_bytes, printable
@@ -44,18 +48,12 @@ def ls(path: str | None, disk_cache_dir: Path | None, as_json: bool) -> None:
     from fuse4dbricks.app.offline import list_files  # noqa: PLC0415 - --help needs none of it
 
     folder = folder_of(disk_cache_dir)
-    files = list_files(folder, asked_below(folder, path))
+    tally = _Tally()
+    files = tally.count(list_files(folder, asked_below(folder, path)))
     if as_json:
-        click.echo(
-            json.dumps({"schema": SCHEMA, **_summary(files), "files": [_shown(each) for each in files]})
-        )
-        return
-    for each in files:
-        part = "complete" if each.is_complete else f"{100 * each.cached_bytes // each.version.size}%"
-        click.echo(f"{part:>8} {format_bytes(each.version.size):>10}  {printable(str(each.path))}")
-    complete = [each for each in files if each.is_complete]
-    total = format_bytes(sum(each.version.size for each in complete))
-    click.echo(f"{len(complete)} files complete, {total}; {len(files) - len(complete)} in part.")
+        write_pieces(one_object(SCHEMA, "files", map(_shown, files), lambda: asdict(tally)))
+    else:
+        write_pieces(chain(map(_line, files), map(_summary, [tally])))
 
 
 @offline.command()
@@ -67,16 +65,15 @@ def manifest(path: str | None, out: Path, disk_cache_dir: Path | None, as_json: 
 
     Every byte is read. The file is for its owner alone, because names are as protected as contents.
     """
-    from fuse4dbricks.app.offline import make_manifest, write_manifest  # noqa: PLC0415 - --help needs none of it
+    from fuse4dbricks.app.offline import write_manifest  # noqa: PLC0415 - --help needs none of it
 
     folder = folder_of(disk_cache_dir)
     below = asked_below(folder, path)
     with progress_bar("reading") as on_progress:
-        made = make_manifest(folder, below, on_progress)
-    write_manifest(made, out)
-    files, size = len(made["files"]), made["bytes"]
-    document = {"schema": SCHEMA, "out": str(out), "files": files, "bytes": size}
-    click.echo(json.dumps(document) if as_json else f"{files} files, {format_bytes(size)}, in {out}.")
+        made = write_manifest(folder, below, out, on_progress)
+    document = {"schema": SCHEMA, "out": str(out), **asdict(made)}
+    line = f"{made.files} files, {format_bytes(made.bytes)}, in {printable(str(out))}."
+    click.echo(json.dumps(document) if as_json else line)
 
 
 @offline.command()
@@ -104,14 +101,33 @@ def verify(file: Path, disk_cache_dir: Path | None, as_json: bool) -> None:
         raise CacheNotInOrderError(f"not all of what {file.name} names can be read without a network")
 
 
-def _summary(files: list[OfflineFile]) -> dict[str, int]:
-    complete = [each for each in files if each.is_complete]
-    return {
-        "complete_files": len(complete),
-        "complete_bytes": sum(each.version.size for each in complete),
-        "partial_files": len(files) - len(complete),
-        "cached_bytes": sum(each.cached_bytes for each in files),
-    }
+@dataclass(slots=True)
+class _Tally:
+    """What was told, added up."""
+
+    complete_files: int = 0
+    complete_bytes: int = 0
+    partial_files: int = 0
+    cached_bytes: int = 0
+
+    def count(self, files: Iterable[OfflineFile]) -> Iterator[OfflineFile]:
+        """The same files, counted as they pass."""
+        for each in files:
+            self.complete_files += each.is_complete
+            self.complete_bytes += each.version.size if each.is_complete else 0
+            self.partial_files += not each.is_complete
+            self.cached_bytes += each.cached_bytes
+            yield each
+
+
+def _line(each: OfflineFile) -> str:
+    part = "complete" if each.is_complete else f"{100 * each.cached_bytes // each.version.size}%"
+    return f"{part:>8} {format_bytes(each.version.size):>10}  {printable(str(each.path))}\n"
+
+
+def _summary(tally: _Tally) -> str:
+    size = format_bytes(tally.complete_bytes)
+    return f"{tally.complete_files} files complete, {size}; {tally.partial_files} in part.\n"
 
 
 def _shown(each: OfflineFile) -> dict[str, Any]:
