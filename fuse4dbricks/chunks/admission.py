@@ -99,7 +99,12 @@ def _check_content(fd: int, *, is_new_allowed: bool) -> None:
         foreign = sorted(names - _HARMLESS)
         if foreign or not is_new_allowed:
             found = f"it holds {foreign[0]!r}" if foreign else "it is empty"
-            raise UnsafeError(f"it is not a cache folder of ours ({found}); choose an empty or a new folder")
+            advice = (
+                "choose an empty or a new folder"
+                if is_new_allowed
+                else "a mount makes one in an empty or a new folder"
+            )
+            raise UnsafeError(f"it is not a cache folder of ours ({found}); {advice}")
     else:
         check_marker(fd)
     for name in names:

@@ -8,6 +8,7 @@ line that names ``--debug``.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -23,6 +24,9 @@ PROGRAM = "fuse4dbricks"
 
 #: What shells give a process that Ctrl-C ended (128 + SIGINT).
 INTERRUPTED = 130
+
+#: Errors of a write to where there is no room, be it a file or what stdout leads to.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 COMMANDS = {
     "mount": "fuse4dbricks.cli.mount:mount",
@@ -74,9 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - see above
         if any(isinstance(cause, KeyboardInterrupt) for cause in _leaves(error)):
             return INTERRUPTED
-        return _tell_failure(
-            error, debug="--debug" in arguments or bool(os.environ.get("FUSE4DBRICKS_DEBUG"))
-        )
+        return _tell_failure(error, debug=_wants_debug(arguments))
     return result if isinstance(result, int) else 0
 
 
@@ -97,6 +99,8 @@ def _tell_failure(error: BaseException, *, debug: bool) -> int:
     for cause in causes:
         if isinstance(cause, UserError):
             return _tell(" ".join(str(cause).split()), cause.exit_code)
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return _tell(f"what it has to say cannot be written: {cause.strerror}", UserError.exit_code)
     if debug:
         from fuse4dbricks.telemetry.logs import redact  # noqa: PLC0415 - only a failure pays for it
 

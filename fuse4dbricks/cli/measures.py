@@ -15,6 +15,9 @@ import click
 from fuse4dbricks.paths import VOLUMES
 from fuse4dbricks.units import GIB, KIB, MIB
 
+#: What Databricks' own tools write before a path.
+DBFS = "dbfs:"
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _SIZES = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
@@ -59,13 +62,14 @@ def age(text: str) -> float:
 
 
 def spot(text: str) -> Spot:
-    """A path in a mount, or one that begins with ``/Volumes``, as a path of the workspace.
+    """A path in a mount, or one that begins with ``/Volumes`` or ``dbfs:/Volumes``, as a path of the workspace.
 
     Raises:
         click.BadParameter: it is neither.
     """
     from fuse4dbricks.fuse.connection import OUR_TYPE, read_mounts  # noqa: PLC0415 - --help needs none of it
 
+    text = text.removeprefix(DBFS) if text.startswith(f"{DBFS}{VOLUMES}") else text
     path = os.path.abspath(text)  # noqa: PTH100 - a look at the path could hang in a dead mount
     for mount in reversed(read_mounts()):
         top = mount.mountpoint.rstrip("/")

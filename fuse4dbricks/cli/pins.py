@@ -27,7 +27,7 @@ from fuse4dbricks.units import format_bytes, format_moment, format_seconds, prin
 class NoSuchPinError(UserError):
     """There is no pin on this path."""
 
-    exit_code = 6
+    exit_code = 9
 
 
 @click.command(context_settings=ENVIRONMENT)

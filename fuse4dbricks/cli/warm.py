@@ -30,6 +30,12 @@ class NotAllThereError(UserError):
     exit_code = 6
 
 
+class NoSuchPathError(UserError):
+    """What is asked for is not there, or the mount does not show it."""
+
+    exit_code = 9
+
+
 @click.command(context_settings=ENVIRONMENT)
 @click.argument("paths", nargs=-1, metavar="PATH…")
 @click.option(
@@ -56,7 +62,8 @@ def warm(
     """Fetch all files at and below the paths into the disk cache; what is there already is not fetched again.
 
     The mount that uses the cache folder does it, behind its readers; without a mount this command does it itself, and then
-    takes the options below. Interrupted, it goes on when it is run again. Exit code 6: something is not there at the end.
+    takes the options below. Interrupted, it goes on when it is run again. Exit code 6: something could not be had; 9: nothing
+    is wrong but that one of the paths does not exist.
     """
     folder = folder_of(disk_cache_dir)
     named = [*paths, *(line.rstrip("\n") for line in from_list or () if line.strip())]
@@ -75,6 +82,9 @@ def warm(
         if as_json
         else "\n".join(map(printable, [*state["problems"], *lines]))
     )
+    absent = state.get("absent", 0)
+    if absent and absent == state["failed"] and not state["incomplete_files"]:
+        raise NoSuchPathError(f"{absent:,} of the paths do not exist")
     if state["failed"] or state["incomplete_files"]:
         raise NotAllThereError(f"{state['failed']:,} files or folders are not in the cache as they should be")
 

@@ -246,7 +246,9 @@ def ask(file: Path, question: str, *, seconds: float, rows: int) -> Found:
     try:
         db = open_outside(file)
     except apsw.Error as error:
-        raise CacheFolderError(f"the index {file} cannot be opened: {error}") from error
+        raise CacheFolderError(
+            f"the index {file} cannot be opened ({error}); `fuse4dbricks cache check --fix` makes a new one"
+        ) from error
     try:
         inner = f"v{secrets.token_hex(16)}_"
         _prepare(db, file, inner)

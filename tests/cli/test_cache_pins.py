@@ -43,7 +43,7 @@ def test_what_is_pinned_comes_by_itself_and_stays(live: LiveMount, served: Serve
         assert wait_for(lambda: asked(again.cache, "pins")["pinned_bytes"] == 0)
         asked(again.cache, "clear")
         assert files_in(again.cache) == []
-        assert "no pin" in run(again.cache, "unpin", f"{VOLUME}/sub", code=6).stderr
+        assert "no pin" in run(again.cache, "unpin", f"{VOLUME}/sub", code=9).stderr
 
 
 def test_what_is_new_and_what_has_changed_comes_with_the_next_start(served: Served, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_what_the_mount_hides_is_not_there_for_its_commands(served: Served, tmp_
         assert len(asked(running.cache, "ls")["files"]) == len(SIZES)
         assert asked(running.cache, "du", "/Volumes/main/hr")["disk_bytes"] == 0
         assert asked(running.cache, "warm", "/Volumes/main", "--dry-run")["files"] == len(SIZES)
-        assert asked(running.cache, "warm", "/Volumes/main/hr/staff", code=6)["failed"] == 1
+        assert asked(running.cache, "warm", "/Volumes/main/hr/staff", code=9)["failed"] == 1
         run(running.cache, "pin", "/Volumes/main/hr/staff", code=9)
         assert asked(running.cache, "evict", "/Volumes/main/hr")["chunks"] == 0
         asked(running.cache, "evict", running.path)

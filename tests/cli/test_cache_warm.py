@@ -44,11 +44,26 @@ def test_all_of_a_folder_is_fetched_once_and_read_without_the_workspace(
     assert asked(live.cache, "check")["clean"]
 
 
+def test_a_path_may_be_written_as_databricks_tools_write_it(live: LiveMount) -> None:
+    assert asked(live.cache, "warm", f"dbfs:{VOLUME}/b.csv")["files"] == 1
+    for command in ("ls", "du"):
+        assert asked(live.cache, command, f"dbfs:{VOLUME}") == asked(live.cache, command, VOLUME)
+    run(live.cache, "ls", "dbfs:/tmp", code=2)
+
+
+def test_one_code_says_that_a_path_is_not_there(live: LiveMount, served: Served) -> None:
+    for command in (["warm"], ["warm", "--dry-run"], ["pin"], ["unpin"]):
+        assert run(live.cache, *command, f"{VOLUME}/none such", code=9).stderr.count("\n") >= 1
+    served.faults.add(Status(status=403, error_code="PERMISSION_DENIED"), kind=RANGE, path="*b.csv")
+    both = asked(live.cache, "warm", f"{VOLUME}/none such", VOLUME, code=6)
+    assert (both["absent"], both["failed"]) == (1, 2)
+
+
 def test_a_list_of_paths_is_fetched_whatever_is_wrong_with_some(live: LiveMount, tmp_path: Path) -> None:
     wanted = tmp_path / "list"
     wanted.write_text(f"{VOLUME}/b.csv\n\n{VOLUME}/none such\n{live.path}/main/sales/raw/sub\n")
-    done = asked(live.cache, "warm", "--from-list", wanted, code=6)
-    assert (done["files"], done["failed"]) == (2, 1)
+    done = asked(live.cache, "warm", "--from-list", wanted, code=9)
+    assert (done["files"], done["failed"], done["absent"]) == (2, 1, 1)
     assert "none such" in done["problems"][0]
     assert done["fetched_bytes"] == SIZES["b.csv"] + SIZES["sub/c.bin"]
 

@@ -286,3 +286,42 @@ def test_a_ca_file_that_is_none(tmp_path: Path, mnt: Path) -> None:
         )
         assert refused.code == 2
         assert file in refused.line
+
+
+def test_an_answer_that_finds_no_room_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fuse4dbricks", "cache", "sql"],
+            env={**os.environ, "FUSE4DBRICKS_DEBUG": "0"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "fuse4dbricks: what it has to say cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(("value", "is_told"), [("0", False), ("false", False), ("1", True), ("yes", True)])
+def test_a_variable_that_says_no_shows_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: str, is_told: bool
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(commands, "main", fail)
+    monkeypatch.setenv("FUSE4DBRICKS_DEBUG", value)
+    assert main(["cache", "ls"]) == 1
+    assert ("Traceback" in capsys.readouterr().err) is is_told
+
+
+def test_an_empty_folder_is_not_told_to_be_replaced_by_an_empty_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o700)
+    refused = inside(capsys, "cache", "ls", "--disk-cache-dir", tmp_path)
+    assert refused.code == 4
+    assert "it is empty" in refused.line
+    assert "a mount makes one" in refused.line
+    assert "choose" not in refused.line

@@ -97,7 +97,8 @@ async def ask(folder_fd: int, order: Answer) -> Answer:
             f"the mount that uses the cache did not answer in {ANSWER_SECONDS:.0f} s"
         ) from None
     if "refused" in reply:
-        raise OrderRefused(str(reply["refused"]))
+        code = reply.get("code")
+        raise OrderRefused(str(reply["refused"]), code if isinstance(code, int) else 4)
     answer = reply.get("answer")
     if not isinstance(answer, dict):
         raise OrderRefused("the mount that uses the cache answers something else")

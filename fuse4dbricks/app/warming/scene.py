@@ -102,6 +102,7 @@ class Progress:
         checked_files, checked_bytes: read back and found sound.
         incomplete_files: not here as a whole at the end, or not sound; as far as they were checked.
         failed: folders and files that something was wrong with.
+        absent: of these, paths that were asked for and are not there.
         problems: the first of these, in words.
     """
 
@@ -121,6 +122,7 @@ class Progress:
     checked_bytes: int = 0
     incomplete_files: int = 0
     failed: int = 0
+    absent: int = 0
     problems: list[str] = field(default_factory=list)
 
     def note_problem(self, path: RemotePath, error: Fuse4dbricksError | str) -> None:

@@ -170,6 +170,7 @@ class _Walk:
             if is_final(error):
                 self._fatal = error
             else:
+                self._progress.absent += is_root and isinstance(error, NotFound)
                 self._progress.note_problem(path, error)
         finally:
             self._busy -= 1
