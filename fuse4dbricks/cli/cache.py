@@ -216,9 +216,15 @@ def clear(disk_cache_dir: Path | None, as_json: bool) -> None:
 
 def _evict(disk_cache_dir: Path | None, as_json: bool, order: str, arguments: dict[str, object]) -> None:
     from fuse4dbricks.app.upkeep import errands  # noqa: PLC0415 - --help needs none of it
+    from fuse4dbricks.chunks.layout import SHARDS  # noqa: PLC0415
 
     path = folder_of(disk_cache_dir)
-    freed: Freed = errands.run(lambda: errands.evict(path, order, arguments))
+    with progress_bar("looking through the cache") as on_progress:
+        freed: Freed = errands.run(
+            lambda: errands.evict(
+                path, order, arguments, lambda now: on_progress(now["tally"]["shards"], SHARDS)
+            )
+        )
     pinned = errands.run(lambda: errands.list_pins(path))["pinned_bytes"]
     lines = [f"{freed.chunks} chunks removed, {format_bytes(freed.bytes)}."]
     if pinned:

@@ -196,6 +196,16 @@ def test_a_damaged_index_is_found_and_made_anew(left: Path) -> None:
     assert asked(left, "check", "--fix")["chunks"] == CHUNKS
 
 
+@pytest.mark.parametrize(
+    "command", [("clear",), ("evict", "/Volumes/main"), ("evict", "--to-size", "0")], ids=" ".join
+)
+def test_what_a_damaged_index_has_forgotten_is_removed_as_well(left: Path, command: tuple[str, ...]) -> None:
+    for each in left.glob("index.sqlite*"):
+        each.write_bytes(b"nonsense" * 1000)
+    assert asked(left, *command)["chunks"] == CHUNKS
+    assert not [*left.rglob("*.chunk")]
+
+
 # --- making room ---------------------------------------------------------------------------------
 
 

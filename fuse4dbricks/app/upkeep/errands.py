@@ -109,13 +109,23 @@ async def drop(path: Path, names: Sequence[bytes]) -> None:
         await _wait_for_sweep(give, await give("sweep", {}))
 
 
-async def evict(path: Path, order: str, arguments: dict[str, object]) -> Freed:
+async def evict(
+    path: Path,
+    order: str,
+    arguments: dict[str, object],
+    on_progress: Callable[[Answer], None] = lambda _: None,
+) -> Freed:
     """Have an ``evict`` or ``shrink`` order done to its end.
+
+    What a new index does not know of yet would stay, so until it knows all chunk files it is waited for, and
+    ``on_progress`` is told how far it is.
 
     Raises:
         CacheFolderError, OrderRefused: it cannot be done.
     """
     async with attended(path) as give:
+        if not (await give("progress", {})).get("complete", True):
+            await _wait_for_sweep(give, await give("sweep", {}), on_progress)
         return await _repeat(give, order, arguments)
 
 

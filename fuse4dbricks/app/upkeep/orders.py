@@ -112,7 +112,7 @@ async def _count(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
 
 
 async def _progress(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
-    return asdict(where.upkeep.stock.get_progress())
+    return {**asdict(where.upkeep.stock.get_progress()), "complete": where.upkeep.knows_all}
 
 
 _Work = Callable[[OrderScene, dict[str, Any]], Awaitable[Answer]]

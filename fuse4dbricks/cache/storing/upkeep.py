@@ -70,6 +70,11 @@ class Upkeep:
         """Whether the folder and its disk have been looked at since the start."""
         return self._room.overhead is not None
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether the index knows of all chunk files; a new one does once the folder was looked through."""
+        return self._index.is_complete
+
     def get_capacity(self) -> int:
         """What all chunks together may take of the disk, if whatever is not pinned gives way."""
         room, recorded = self._room, self._index.chunks.get_totals().bytes
