@@ -17,7 +17,7 @@ import click
 
 from fuse4dbricks.cli.cache_options import cache_options
 from fuse4dbricks.cli.measures import age, size
-from fuse4dbricks.cli.places import folder_of, placed, sight_of
+from fuse4dbricks.cli.places import asked_below, folder_of
 from fuse4dbricks.cli.progress import progress_bar
 from fuse4dbricks.cli.table import CommandTable
 from fuse4dbricks.errors import ConfigError, UserError
@@ -192,9 +192,9 @@ def evict(
         raise ConfigError(
             "say what to evict: PATH, --older-than, --user or --to-size (`cache clear` takes all)"
         )
-    where = None if path is None else placed(path, sight_of(folder_of(disk_cache_dir)))
+    where = None if path is None else asked_below(folder_of(disk_cache_dir), path)
     chosen = {
-        "under": where and where.path,
+        "under": where and str(where.under),
         "host": where and where.host,
         "owner": user,
         "older_than": None if older_than is None else time.time() - age(older_than),

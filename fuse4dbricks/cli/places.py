@@ -91,10 +91,11 @@ def asked_below(folder: Path, text: str | None) -> Below:
         CacheFolderError, OrderRefused: the folder cannot be used, its mount does not say, or a name cannot be.
     """
     from fuse4dbricks.app.below import Below  # noqa: PLC0415 - --help needs none of it
+    from fuse4dbricks.app.upkeep.listing import load_spelled  # noqa: PLC0415
 
     sight = sight_of(folder)
     place = placed(text, sight)
-    return Below(remote(place.path), place.host, sight.visibility)
+    return Below(load_spelled(folder, remote(place.path), place.host), place.host, sight.visibility)
 
 
 def remote(path: str) -> RemotePath:

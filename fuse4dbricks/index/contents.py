@@ -16,7 +16,7 @@ from typing import NamedTuple
 import apsw
 
 from fuse4dbricks.index.connection import Binds, Row
-from fuse4dbricks.index.disk_use import AT_ONCE, Folder, Shows, load_disk_use
+from fuse4dbricks.index.disk_use import AT_ONCE, VOLUME_PARTS, Folder, Shows, load_disk_use
 from fuse4dbricks.index.outside import reading_from_outside
 from fuse4dbricks.index.pinning import ALL_PINS, PINS_SINCE, sound_pins
 from fuse4dbricks.index.records import Pin
@@ -35,6 +35,9 @@ _FILES = """
           WHERE workspace_id = ?1 AND (path, version_key) > (?2, ?3) AND path < ?4
           ORDER BY path, version_key LIMIT ?5) f
     LEFT JOIN chunk c ON c.version_id = f.id GROUP BY f.path, f.version_key ORDER BY f.path, f.version_key"""
+_VOLUMES = """
+    SELECT v.catalog, v.schema, v.name FROM volume v JOIN workspace w ON w.id = v.workspace_id
+    WHERE ?1 IS NULL OR w.host = ?1"""
 _PINNED = "SELECT coalesce(sum(pinned_bytes), 0) FROM usage"
 _RECORDED = "SELECT length, checksum FROM chunk WHERE name = ?"
 
@@ -93,6 +96,16 @@ class Contents:
     ) -> dict[str, int]:
         """What the entries of a folder take; see :func:`~fuse4dbricks.index.disk_use.load_disk_use`."""
         return load_disk_use(self._db, Folder(under, host), shows, at_once)
+
+    def spelled(self, path: RemotePath, host: str | None) -> RemotePath:
+        """``path`` with catalog, schema and volume in the spelling in which something of them is cached, if it is."""
+        wanted = path.parts[:VOLUME_PARTS]
+        found = [row[: len(wanted)] for row in self._rows(_VOLUMES, (host,))]
+        if wanted in found:
+            return path
+        folded = tuple(map(str.lower, wanted))
+        spelling = next((each for each in found if tuple(map(str.lower, each)) == folded), wanted)
+        return RemotePath((*spelling, *path.parts[VOLUME_PARTS:]))
 
     def recorded(self, names: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Length and checksum of the chunks of these names that have a row."""

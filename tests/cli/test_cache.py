@@ -134,6 +134,18 @@ def test_a_path_in_a_mount_is_one_of_the_workspace(live: LiveMount) -> None:
 # --- mending -------------------------------------------------------------------------------------
 
 
+def test_the_case_of_securables_does_not_matter(attended: Path) -> None:
+    shouted = VOLUME.replace("main/sales", "MAIN/Sales")
+    assert shouted != VOLUME
+    for path in (VOLUME, VOLUME.rpartition("/")[0]):
+        for command in (["ls"], ["du"]):
+            other = path.replace("main/sales", "MAIN/Sales")
+            assert asked(attended, *command, other) == asked(attended, *command, path)
+    assert asked(attended, "ls", "/Volumes/MAIN")["files"]
+    assert asked(attended, "ls", "/Volumes/MAIN", of="offline")["files"]
+    assert asked(attended, "evict", shouted)["chunks"] == CHUNKS
+
+
 def test_what_is_wrong_is_found_and_put_right(attended: Path) -> None:
     asked(attended, "rebuild")  # over only when the first sweep of the mount is: it would find the same
     gone, flipped, *_ = files_in(attended)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from fuse4dbricks.app.below import Below
 from fuse4dbricks.chunks import CacheFolder
+from fuse4dbricks.errors import CacheFolderError
 from fuse4dbricks.index.contents import CachedFile, contents_of
+from fuse4dbricks.paths import RemotePath
 
 
 def list_files(path: Path, below: Below) -> Iterator[CachedFile]:
@@ -27,6 +29,15 @@ def list_files(path: Path, below: Below) -> Iterator[CachedFile]:
             for each in contents.files(below.under, below.host):
                 if below.visibility.shows(each.path):
                     yield each
+
+
+def load_spelled(path: Path, asked: RemotePath, host: str | None) -> RemotePath:
+    """``asked`` as the cache folder ``path`` has it: names of catalogs, schemas and volumes are case-insensitive."""
+    try:
+        with CacheFolder.open(path, exclusive=False) as folder, contents_of(folder.index_path) as contents:
+            return contents.spelled(asked, host)
+    except CacheFolderError:
+        return asked  # what is wrong with the folder is told by whatever needs it
 
 
 def load_disk_use(path: Path, below: Below) -> dict[str, int]:
