@@ -19,10 +19,12 @@ from fuse4dbricks.cache.storing.assembly import Shelf, Ties, assemble
 from fuse4dbricks.cache.storing.keeping import Keeping
 from fuse4dbricks.cache.storing.ports import Held, IndexPort
 from fuse4dbricks.cache.storing.publishing import MAX_QUEUED_BYTES
+from fuse4dbricks.cache.storing.removal import FINISH_SECONDS
 from fuse4dbricks.cache.storing.room import DiskLimits
 from fuse4dbricks.cache.storing.upkeep import Upkeep
 from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkName, ChunkStore
 from fuse4dbricks.clock import Clock
+from fuse4dbricks.concurrency.completion import run_to_end
 from fuse4dbricks.concurrency.supervise import Supervisor
 from fuse4dbricks.entry import Version
 from fuse4dbricks.errors import CacheError, ChunkUnusable
@@ -306,11 +308,15 @@ class DiskTier:
     ) -> None:
         """Rows, COMMIT, then files; None: of the whole version."""
         names = [self._label(path, version, index).name() for index in indexes or ()]
+
+        async def remove() -> None:
+            gone = await shelf.rows.remove(path, version, indexes)
+            shelf.known.forget_version(path, version)
+            await shelf.removals.unlink([ChunkName(name) for name in gone])
+
         try:
             with shelf.removals.claiming(names), trio.move_on_after(DROP_PATIENCE):
-                gone = await shelf.rows.remove(path, version, indexes)
-                shelf.known.forget_version(path, version)
-                await shelf.removals.unlink([ChunkName(name) for name in gone])
+                await run_to_end(remove, within=FINISH_SECONDS)
         except CacheError as error:
             logger.warning("chunks could not be dropped: %s", error, extra={"rate_limit": 60})
         finally:

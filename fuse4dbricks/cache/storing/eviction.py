@@ -19,10 +19,11 @@ from fuse4dbricks.cache.storing.breaker import Breaker
 from fuse4dbricks.cache.storing.calls import DiskCalls
 from fuse4dbricks.cache.storing.ports import Held, VictimRows
 from fuse4dbricks.cache.storing.quotas import Quotas
-from fuse4dbricks.cache.storing.removal import Removals
+from fuse4dbricks.cache.storing.removal import FINISH_SECONDS, Removals
 from fuse4dbricks.cache.storing.room import DiskLimits, Room
 from fuse4dbricks.chunks import CacheFolder, ChunkLabel, ChunkName
 from fuse4dbricks.clock import Clock
+from fuse4dbricks.concurrency.completion import run_to_end
 from fuse4dbricks.concurrency.minutes import next_minute
 from fuse4dbricks.errors import CacheError, IndexUnavailable
 from fuse4dbricks.index.records import Victim, VictimQuery
@@ -273,6 +274,10 @@ class Eviction:
         return True
 
     async def _evict_batch(self, reason: str, query: VictimQuery) -> list[Victim]:
+        """Rows and their files, or neither, also when the mount ends meanwhile."""
+        return await run_to_end(partial(self._take_batch, reason, query), within=FINISH_SECONDS)
+
+    async def _take_batch(self, reason: str, query: VictimQuery) -> list[Victim]:
         protected = frozenset(self._scene.get_held())
         victims = await self._scene.rows.take_victims(replace(query, protected=protected), BATCH)
         if not victims:

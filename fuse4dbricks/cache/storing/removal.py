@@ -2,7 +2,8 @@
 
 The difficulty: row first, COMMIT, then unlink, so that a crash leaves an orphan and never a row without its file. But
 between the two, somebody may fetch the same chunk again and store it under the same name, and the unlink would
-take the new file. So names that are being removed are known, and who wants to write one of them waits.
+take the new file. So names that are being removed are known, and who wants to write one of them waits. And whoever
+takes rows has :data:`FINISH_SECONDS` for their files though the mount ends (:mod:`~fuse4dbricks.concurrency.completion`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from fuse4dbricks.chunks import ChunkName
 from fuse4dbricks.errors import CacheError
 
 logger = logging.getLogger("fuse4dbricks.cache")
+
+#: For the files of rows that are gone when the mount ends: 256 of them take some ten milliseconds, and the end has 4 s.
+FINISH_SECONDS = 1.0
 
 
 class Removals:

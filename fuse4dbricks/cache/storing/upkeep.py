@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
 from fuse4dbricks.cache.storing.known import KnownChunks
 from fuse4dbricks.cache.storing.ports import Held, IndexPort
-from fuse4dbricks.cache.storing.removal import Removals
+from fuse4dbricks.cache.storing.removal import FINISH_SECONDS, Removals
 from fuse4dbricks.cache.storing.room import Room
 from fuse4dbricks.cache.storing.stocktaking import Stocktaking
 from fuse4dbricks.chunks import ChunkName
+from fuse4dbricks.concurrency.completion import run_to_end
 from fuse4dbricks.errors import CacheError
 from fuse4dbricks.index.records import Selection, Victim, VictimQuery
+from fuse4dbricks.index.selecting import Batch
 from fuse4dbricks.telemetry.metrics import Metrics
 
 #: Chunks per transaction and per batch of unlinks.
@@ -93,10 +96,13 @@ class Upkeep:
         chunks = size = 0
         cursor: int | None = 0
         while cursor is not None and trio.current_time() < deadline:
-            batch = await self._index.chunks.take_selected(chosen, cursor, BATCH)
-            size += await self._unlink(batch.victims)
-            chunks, cursor = chunks + len(batch.victims), batch.cursor
+            batch, freed = await run_to_end(partial(self._evict_batch, chosen, cursor), within=FINISH_SECONDS)
+            chunks, size, cursor = chunks + len(batch.victims), size + freed, batch.cursor
         return Freed(chunks, size, cursor is not None)
+
+    async def _evict_batch(self, chosen: Selection, cursor: int) -> tuple[Batch, int]:
+        batch = await self._index.chunks.take_selected(chosen, cursor, BATCH)
+        return batch, await self._unlink(batch.victims)
 
     async def shrink(self, to_bytes: int, seconds: float) -> Freed:
         """Delete the least recently used chunks until all together take ``to_bytes`` at most.
@@ -110,11 +116,15 @@ class Upkeep:
             if trio.current_time() >= deadline:
                 return Freed(chunks, size, has_more=True)
             query = VictimQuery(free_bytes=excess, protected=frozenset(self._get_held()))
-            victims = await self._index.chunks.take_victims(query, BATCH)
-            if not victims:
+            count, freed = await run_to_end(partial(self._shrink_batch, query), within=FINISH_SECONDS)
+            if not count:
                 break
-            chunks, size = chunks + len(victims), size + await self._unlink(victims)
+            chunks, size = chunks + count, size + freed
         return Freed(chunks, size, has_more=False)
+
+    async def _shrink_batch(self, query: VictimQuery) -> tuple[int, int]:
+        victims = await self._index.chunks.take_victims(query, BATCH)
+        return len(victims), await self._unlink(victims)
 
     async def count_again(self) -> None:
         """Make the totals anew from the rows.

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from fuse4dbricks.cache.disk import DiskLimits
 from fuse4dbricks.cache.storing.eviction import TICK
+from fuse4dbricks.entry import Version
 from fuse4dbricks.index.records import NewChunk, Victim, VictimQuery
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.units import MIB
@@ -77,6 +78,51 @@ async def test_who_waits_for_room_waits_on_while_others_take_what_is_freed(tmp_p
         assert rows.thefts == 0
         assert rig.metrics.get("disk.refused", reason="room") == refused
         assert rig.known() == {0}
+
+
+class Ending(DictRows):
+    """The mount ends when rows are gone and their files are not yet."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__(clock)
+        self.end = trio.CancelScope()
+
+    async def take_victims(self, want: VictimQuery, limit: int = 256) -> list[Victim]:
+        victims = await super().take_victims(want, limit)
+        if victims:
+            self.end.cancel()
+            await trio.lowlevel.checkpoint()
+        return victims
+
+    async def remove(self, path: RemotePath, version: Version, indexes: Sequence[int] | None) -> list[bytes]:
+        gone = await super().remove(path, version, indexes)
+        self.end.cancel()
+        await trio.lowlevel.checkpoint()
+        return gone
+
+
+async def test_an_end_between_rows_and_files_leaves_no_file_without_a_row(tmp_path: Path) -> None:
+    rows = Ending(HandClock())
+    limits = DiskLimits(1_700_000, min_free_bytes=0)
+    with rows.end:
+        async with tier_rig(tmp_path / "cache", limits=limits, rows=rows) as rig:
+            for number in range(40):
+                await rig.store_chunks(*range(10), version=dataclasses.replace(FILE, last_modified=number))
+    assert rows.end.cancelled_caught
+    assert rig.metrics.get("disk.evicted", reason="size") > 0
+    names = {row.name.hex() for row, _ in rows.rows.values()}
+    assert {file.stem for file in (tmp_path / "cache").rglob("*.chunk")} == names
+
+
+async def test_an_end_while_a_version_is_dropped_leaves_no_file_without_a_row(tmp_path: Path) -> None:
+    rows = Ending(HandClock())
+    with rows.end:
+        async with tier_rig(tmp_path / "cache", rows=rows) as rig:
+            await rig.store_chunks(0, 1, 2)
+            await rig.tier.drop_version(PATH, FILE)
+    assert rows.end.cancelled_caught
+    assert not rows.rows
+    assert not list((tmp_path / "cache").rglob("*.chunk"))
 
 
 async def test_the_oldest_goes_first_and_a_held_one_never(tmp_path: Path) -> None:
