@@ -113,12 +113,21 @@ def write_new_file(name: str, dir_fd: int, parts: Sequence[bytes | memoryview]) 
     """
     fd = os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
     try:
-        left = [memoryview(part).cast("B") for part in parts]
-        while left:
-            written = os.writev(fd, left)
-            while left and written >= len(left[0]):
-                written -= len(left.pop(0))
-            if left:
-                left[0] = left[0][written:]
+        write_parts(fd, parts)
     finally:
         os.close(fd)
+
+
+def write_parts(fd: int, parts: Sequence[bytes | memoryview]) -> None:
+    """Write ``parts`` one after the other.
+
+    Raises:
+        OSError: the disk does not take it all.
+    """
+    left = [memoryview(part).cast("B") for part in parts]
+    while left:
+        written = os.writev(fd, left)
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if left:
+            left[0] = left[0][written:]

@@ -8,7 +8,7 @@
     control                 socket of the mount for the command's orders
     index.sqlite*           the index, its -wal and -shm, and any that was set aside
     chunks/ab/<32 hex>.chunk
-    tmp/<16 hex>-<n>.tmp    chunk files being written
+    tmp/<16 hex>-<n>.tmp    chunk files being written, where they cannot do without a name
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from fuse4dbricks.chunks.folder import CacheFolder
 from fuse4dbricks.chunks.label import ChunkLabel, ChunkName
 from fuse4dbricks.chunks.layout import MARKER, TEMPORARY
 from fuse4dbricks.chunks.nowait import NoWaitReader
+from fuse4dbricks.chunks.placing import Placer
 from fuse4dbricks.chunks.safety import opened_folder
 from fuse4dbricks.chunks.trailer import (
     FOOTER_BYTES,
@@ -62,10 +63,15 @@ class ChunkStore:
 
     Args:
         opener: how :meth:`open_now` opens.
+        placer: how files get their names.
     """
 
     def __init__(
-        self, folder: CacheFolder, clock: Clock | None = None, opener: CachedOpener | None = None
+        self,
+        folder: CacheFolder,
+        clock: Clock | None = None,
+        opener: CachedOpener | None = None,
+        placer: Placer | None = None,
     ) -> None:
         self._folder = folder
         self._clock = clock or SystemClock()
@@ -75,6 +81,7 @@ class ChunkStore:
         self._descriptors = Descriptors()
         self._nowait = NoWaitReader(folder.fd, MARKER)
         self._opener = opener or CachedOpener()
+        self._placer = placer or Placer()
         self._lock = threading.Lock()
         self._verified: dict[ChunkName, tuple[Stamp, int]] = {}
 
@@ -103,15 +110,10 @@ class ChunkStore:
         with (
             files.explained("write", name, _PLACE_TAKEN),
             self._opened_temporary() as folder,
+            files.opened_shard(self._folder.fd, name, create=True) as shard,
         ):
-            try:
-                files.write_new_file(temporary, folder, [payload, trailer])
-                with files.opened_shard(self._folder.fd, name, create=True) as shard:
-                    os.rename(temporary, files.file_name(name), src_dir_fd=folder, dst_dir_fd=shard)
-            except BaseException:  # raised on: only the temporary file must not stay
-                with suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
-                raise
+            parts = [payload, trailer]
+            self._placer.place(files.file_name(name), shard, parts, temporary=temporary, temporary_fd=folder)
         self._forget(name)
         return checksum
 

@@ -83,7 +83,7 @@ def put_out_of_memory(file: Path) -> None:
 
 
 READING = ("pread64", "preadv2")
-WRITING = ("pwrite64", "renameat", "fdatasync", "ftruncate")
+WRITING = ("pwrite64", "linkat", "renameat", "fdatasync", "ftruncate")
 
 
 def fault(name: str, calls: tuple[str, ...], what: str, *, by_hand: bool = False) -> ParameterSet:
@@ -94,7 +94,7 @@ def fault(name: str, calls: tuple[str, ...], what: str, *, by_hand: bool = False
     ("calls", "what"),
     [
         fault("reads fail", READING, "error=EIO"),
-        fault("full now and then", ("pwrite64", "renameat"), "error=ENOSPC:when=3+7"),
+        fault("full now and then", ("pwrite64", "linkat"), "error=ENOSPC:when=3+7"),
         fault("writes fail", WRITING, "error=EIO", by_hand=True),
         fault("full", WRITING, "error=ENOSPC", by_hand=True),
         fault("each third fails", (*READING, *WRITING), "error=EIO:when=2+3", by_hand=True),

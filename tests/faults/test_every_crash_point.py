@@ -30,7 +30,18 @@ from tests.support.waiting import slow
 pytestmark = needs_strace
 
 #: All calls by which the cache changes a file or a folder, as strace has named them.
-CALLS = ("pwrite64", "writev", "renameat", "rename", "unlinkat", "unlink", "fdatasync", "fsync", "ftruncate")
+CALLS = (
+    "pwrite64",
+    "writev",
+    "linkat",
+    "renameat",
+    "rename",
+    "unlinkat",
+    "unlink",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+)
 
 #: Seconds in which a cache is open and swept; the promise for a mount is 2.
 START = 10.0
@@ -103,7 +114,7 @@ SCENES: list[tuple[Scene, str]] = [
 #: Of each scene some points that differ: in the schema, between file and row, between row and unlink, at the end.
 SAMPLE: list[tuple[Scene, str, str, int]] = [
     (nothing, "fetch_and_evict", "pwrite64", 60),
-    (nothing, "fetch_and_evict", "renameat", 5),
+    (nothing, "fetch_and_evict", "linkat", 5),
     (nothing, "fetch_and_evict", "unlinkat", 2),
     (nothing, "fetch_and_evict", "ftruncate", 1),
     (without_index, "start", "pwrite64", 130),

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from fuse4dbricks.chunks import CacheFolder, ChunkStore
+from fuse4dbricks.chunks.placing import Placer
 
 
 @pytest.fixture
@@ -12,8 +13,9 @@ def folder(tmp_path: Path) -> Iterator[CacheFolder]:
         yield opened
 
 
-@pytest.fixture
-def store(folder: CacheFolder) -> Iterator[ChunkStore]:
-    opened = ChunkStore(folder)
+@pytest.fixture(params=["unnamed", "named"])
+def store(folder: CacheFolder, request: pytest.FixtureRequest) -> Iterator[ChunkStore]:
+    """Once as on most file systems, once as where a file cannot do without a name while it is written."""
+    opened = ChunkStore(folder, placer=Placer(is_able=request.param == "unnamed"))
     yield opened
     opened.close()
