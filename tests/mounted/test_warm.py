@@ -40,7 +40,7 @@ def test_what_waits_to_be_stored_when_the_end_comes_is_stored(workspace: Served,
     read = 0
     with (
         mounted(workspace, tmp_path) as first,
-        injected(first.process.pid, ["renameat"], "delay_enter=150ms", tmp_path / "strace") as slowness,
+        injected(first.process.pid, ["linkat"], "delay_enter=150ms", tmp_path / "strace") as slowness,
     ):
         for name, content in contents.items():
             assert (first.path / folder / name).read_bytes() == content
