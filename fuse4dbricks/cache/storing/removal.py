@@ -32,25 +32,32 @@ class Removals:
     def __init__(self, files: ChunkFiles, calls: DiskCalls) -> None:
         self._files = files
         self._calls = calls
-        self._under_way: dict[ChunkName, trio.Event] = {}
+        self._under_way: dict[ChunkName, list[trio.Event]] = {}
 
     @contextmanager
     def claiming(self, names: Collection[ChunkName]) -> Iterator[None]:
-        """Keep writers of ``names`` waiting from before their rows go until their files are gone."""
+        """Keep writers of ``names`` waiting from before their rows go until their files are gone.
+
+        A name may be claimed by several at once, as by a reader who missed its file and by the sweep: its writers wait
+        for the last of them.
+        """
         done = trio.Event()
-        fresh = [name for name in names if name not in self._under_way]
-        self._under_way.update(dict.fromkeys(fresh, done))
+        claimed = set(names)
+        for name in claimed:
+            self._under_way.setdefault(name, []).append(done)
         try:
             yield
         finally:
-            for name in fresh:
-                del self._under_way[name]
+            for name in claimed:
+                self._under_way[name].remove(done)
+                if not self._under_way[name]:
+                    del self._under_way[name]
             done.set()
 
     async def wait_for(self, name: ChunkName) -> None:
         """Until nobody is removing ``name``."""
-        while (done := self._under_way.get(name)) is not None:
-            await done.wait()
+        while claims := self._under_way.get(name):
+            await claims[0].wait()
 
     async def unlink(self, names: Collection[ChunkName]) -> bool:
         """Delete the files. False when some are left; the next start sweeps them."""
