@@ -20,6 +20,10 @@ from fuse4dbricks.devworkspace.connection import WorkspaceProtocol
 #: Seconds that cancelled requests are waited for; they have nothing left to do but to end.
 _CANCELLED_S = 1.0
 
+#: Turns of the event loop after which a connection that was accepted before the end shows among the others; asyncio
+#: takes three for one. Whatever shows later is closed by nobody.
+_ACCEPTING_TURNS = 20
+
 #: Idle connections are kept as long as a gateway keeps them, so that a test sees reuse.
 _KEEP_ALIVE_S = 75
 
@@ -41,9 +45,11 @@ class _Server(uvicorn.Server):
             server.close()
         for bound in sockets or ():
             bound.close()
-        for protocol in list(self.server_state.connections):
-            if isinstance(protocol, WorkspaceProtocol):
-                protocol.connection.abort()
+        for _ in range(_ACCEPTING_TURNS):
+            for protocol in list(self.server_state.connections):
+                if isinstance(protocol, WorkspaceProtocol):
+                    protocol.connection.abort()
+            await asyncio.sleep(0)
         tasks = list(self.server_state.tasks)
         for task in tasks:
             task.cancel()
