@@ -8,11 +8,13 @@ every connection and cancels every task instead of asking them to finish.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import tempfile
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -220,6 +222,10 @@ class LocalWorkspace:
             asyncio.run(serve())
         finally:
             self._loop = None
+            with warnings.catch_warnings():
+                # asyncio leaves a connection that it accepted in its last turns to the collector, which closes it.
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
             # Whoever waits for the start must not wait for ever when there was none.
             started.set()
 
