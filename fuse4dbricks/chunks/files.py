@@ -39,19 +39,24 @@ def file_name(name: ChunkName) -> str:
 
 def file_path(name: ChunkName) -> str:
     """Of the chunk, inside the cache folder."""
-    return f"{CHUNKS}/{name[:1].hex()}/{file_name(name)}"
+    return f"{CHUNKS}/{shard_name(name)}/{file_name(name)}"
+
+
+def shard_name(name: ChunkName) -> str:
+    """Of the folder that the chunk's file is in, inside the folder of all of them."""
+    return name[:1].hex()
 
 
 @contextmanager
-def opened_shard(dir_fd: int, name: ChunkName, *, create: bool = False) -> Iterator[int]:
+def opened_shard(dir_fd: int, name: ChunkName) -> Iterator[int]:
     """A descriptor of the folder that the chunk's file is in."""
-    with opened_folder(dir_fd, CHUNKS, name[:1].hex(), create=create) as fd:
+    with opened_folder(dir_fd, CHUNKS, shard_name(name)) as fd:
         yield fd
 
 
 @contextmanager
-def explained(what: str, name: ChunkName, bad_chunk: frozenset[int] = NOT_A_CHUNK) -> Iterator[None]:
-    """Turn an ``OSError`` into what it says about the chunk or about the disk.
+def explained(what: str, name: ChunkName | None, bad_chunk: frozenset[int] = NOT_A_CHUNK) -> Iterator[None]:
+    """Turn an ``OSError`` into what it says about the chunk, or where it is about none, about the disk.
 
     Raises:
         ChunkUnusable: for the error numbers in ``bad_chunk``.
@@ -61,7 +66,8 @@ def explained(what: str, name: ChunkName, bad_chunk: frozenset[int] = NOT_A_CHUN
         yield
     except OSError as error:
         kind = ChunkUnusable if error.errno in bad_chunk else CacheError
-        raise kind(f"cannot {what} chunk {name.hex()}: {error.strerror or error}") from error
+        which = "chunks" if name is None else f"chunk {name.hex()}"
+        raise kind(f"cannot {what} {which}: {error.strerror or error}") from error
 
 
 def open_chunk(dir_fd: int, name: ChunkName) -> int:

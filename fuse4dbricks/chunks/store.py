@@ -12,32 +12,28 @@ should raises plain :class:`CacheError` with the ``OSError`` as its cause, and t
 
 from __future__ import annotations
 
-import errno
-import itertools
 import os
-import secrets
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 
 from fuse4dbricks.chunks import files, found
 from fuse4dbricks.chunks.cached_open import CachedOpener
 from fuse4dbricks.chunks.descriptors import Descriptors, OpenChunk, Stamp, stamp_of
 from fuse4dbricks.chunks.folder import CacheFolder
 from fuse4dbricks.chunks.label import ChunkLabel, ChunkName
-from fuse4dbricks.chunks.layout import MARKER, TEMPORARY
+from fuse4dbricks.chunks.layout import MARKER
 from fuse4dbricks.chunks.nowait import NoWaitReader
 from fuse4dbricks.chunks.placing import Placer
-from fuse4dbricks.chunks.safety import opened_folder
 from fuse4dbricks.chunks.trailer import (
     FOOTER_BYTES,
     MAX_BODY_BYTES,
-    Trailer,
     decode_trailer,
     payload_checksum,
     sealed_payload,
     trailer_length,
 )
+from fuse4dbricks.chunks.writing import ChunkWriter, Write
 from fuse4dbricks.clock import Clock, SystemClock
 from fuse4dbricks.errors import CacheError, ChunkUnusable
 from fuse4dbricks.units import MIB
@@ -47,12 +43,6 @@ MAX_VERIFIED = 1 << 17
 
 #: Bytes of a chunk that the loop may open and verify by itself: 50 to 100 µs per MiB of everybody's time.
 MAX_OPEN_NOW = 4 * MIB
-
-#: File systems account in such blocks; ``du`` does too.
-BLOCK = 4096
-
-#: A folder in the place of the chunk; any other error while writing is the disk's.
-_PLACE_TAKEN = frozenset({errno.EISDIR})
 
 
 class ChunkStore:
@@ -74,14 +64,10 @@ class ChunkStore:
         placer: Placer | None = None,
     ) -> None:
         self._folder = folder
-        self._clock = clock or SystemClock()
-        # Not the pid: two containers have the same one.
-        self._run = secrets.token_hex(8)
-        self._serial = itertools.count()
         self._descriptors = Descriptors()
         self._nowait = NoWaitReader(folder.fd, MARKER)
         self._opener = opener or CachedOpener()
-        self._placer = placer or Placer()
+        self._writer = ChunkWriter(folder, clock or SystemClock(), placer or Placer(), self._forget)
         self._lock = threading.Lock()
         self._verified: dict[ChunkName, tuple[Stamp, int]] = {}
 
@@ -93,38 +79,11 @@ class ChunkStore:
 
     def get_disk_bytes(self, label: ChunkLabel, length: int) -> int:
         """What a chunk with a payload of ``length`` bytes takes on the disk: whole blocks, trailer included."""
-        trailer = Trailer(label, length, 0, int(self._clock.wall())).encode()
-        return -(-(length + len(trailer)) // BLOCK) * BLOCK
+        return self._writer.get_disk_bytes(label, length)
 
-    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
-        """Store a chunk, whole or not at all, in place of an older file of its name; its checksum.
-
-        Raises:
-            ChunkUnusable: a folder stands in its place.
-            CacheError: the disk is full, read-only, gone or broken.
-        """
-        name = label.name()
-        checksum = payload_checksum(payload, name)
-        trailer = Trailer(label, len(payload), checksum, int(self._clock.wall())).encode()
-        temporary = f"{self._run}-{next(self._serial)}.tmp"
-        with (
-            files.explained("write", name, _PLACE_TAKEN),
-            self._opened_temporary() as folder,
-            files.opened_shard(self._folder.fd, name, create=True) as shard,
-        ):
-            parts = [payload, trailer]
-            self._placer.place(files.file_name(name), shard, parts, temporary=temporary, temporary_fd=folder)
-        self._forget(name)
-        return checksum
-
-    @contextmanager
-    def _opened_temporary(self) -> Iterator[int]:
-        try:
-            os.stat(TEMPORARY, dir_fd=self._folder.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            self._folder.complete()  # it was emptied; or ``chunks`` would soon be all there is, and nobody's
-        with opened_folder(self._folder.fd, TEMPORARY, create=True) as fd:
-            yield fd
+    def writing(self) -> AbstractContextManager[Write]:
+        """What writes the chunks of a batch, until the block ends (``CacheError``: nothing can be written)."""
+        return self._writer.writing()
 
     def remove(self, names: Iterable[ChunkName]) -> None:
         """Delete chunk files, whose rows must be gone already; one that is missing is fine.
@@ -326,7 +285,7 @@ class ChunkStore:
 
     def sweep_temporary(self) -> int:
         """Remove what earlier runs were writing when they ended; how many (``CacheError``)."""
-        return found.sweep_temporary(self._folder.fd, self._run)
+        return found.sweep_temporary(self._folder.fd, self._writer.run)
 
     # --- marks -----------------------------------------------------------------------------------
 

@@ -20,12 +20,13 @@ import trio
 import trio.testing
 
 from fuse4dbricks.cache.disk import DiskLimits
-from fuse4dbricks.chunks import ChunkLabel, ChunkName, ChunkStore
+from fuse4dbricks.chunks import ChunkLabel, ChunkName
 from fuse4dbricks.errors import CacheError
 from fuse4dbricks.units import KIB, MIB
 from tests.support.chunkrows import tier_rig, until
 from tests.support.indexes import HandClock
 from tests.support.storage import CHUNKS_PER_FILE, VOLUME, StorageRig, storage_rig, version_of
+from tests.support.stores import WatchedStore
 from tests.support.users import acting_as_nobody
 
 FILES = 25
@@ -283,7 +284,7 @@ async def test_a_folder_replaced_by_a_link_is_not_written_through(tmp_path: Path
 # --- F5: the disk fails --------------------------------------------------------------------------
 
 
-class FailingStore(ChunkStore):
+class FailingStore(WatchedStore):
     """Every call that reaches the disk fails as the kernel says it: EIO."""
 
     failing: frozenset[str] = frozenset()
@@ -294,9 +295,8 @@ class FailingStore(ChunkStore):
             FailingStore.struck += 1
             raise CacheError(what) from OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
+    def before_write(self) -> None:
         self._strike("write")
-        return super().write(label, payload)
 
     def load(self, label: ChunkLabel, length: int, checksum: int) -> memoryview:
         self._strike("read")
@@ -340,16 +340,15 @@ async def test_a_failing_disk_is_left_alone_and_used_again_when_it_works(
 # --- F6: the disk hangs --------------------------------------------------------------------------
 
 
-class HangingStore(ChunkStore):
+class HangingStore(WatchedStore):
     """Loads and writes do not come back while the gate is closed."""
 
     gate = threading.Event()
-    writing = 0
+    writes = 0
 
-    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
-        HangingStore.writing += 1
+    def before_write(self) -> None:
+        HangingStore.writes += 1
         self.gate.wait(60)
-        return super().write(label, payload)
 
     def load(self, label: ChunkLabel, length: int, checksum: int) -> memoryview:
         self.gate.wait(60)
@@ -398,10 +397,10 @@ async def test_a_write_that_hangs_keeps_its_buffer_and_leaves_no_file(
 ) -> None:
     async with tier_rig(tmp_path / "cache", store_type=HangingStore) as rig:
         disk_gate.clear()
-        HangingStore.writing = 0
+        HangingStore.writes = 0
         for index in range(3):
             assert rig.offer(index)
-        await until(lambda: HangingStore.writing == 2)
+        await until(lambda: HangingStore.writes == 2)
         mock_clock.jump(20.0)
         await rig.settle(1)
         (waited,) = rig.done  # no thread had it yet; the other two are still being read from

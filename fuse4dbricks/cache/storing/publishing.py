@@ -96,6 +96,12 @@ class _Job:
             self.checksum = None if self.is_given_up else checksum
             return not self.is_given_up
 
+    def end(self) -> bool:
+        """In the thread: it reads the payload no more. Whether the loop has gone on without it, and is to be told."""
+        with self.lock:
+            self.is_in_thread = False
+            return self.is_given_up
+
     def give_up(self) -> bool:
         """In the loop: no thread begins any more. Whether one has and is not over."""
         with self.lock:
@@ -281,19 +287,21 @@ class Publisher:
     def _write_files(self, jobs: Sequence[_Job], token: trio.lowlevel.TrioToken) -> _Look:
         """In a thread: the chunk files, and a look at what has grown meanwhile."""
         spare = 0
-        for job in jobs:
-            if not job.begin():
-                raise CacheError("nobody waits for these chunks any more")
-            try:
-                spare = self._check_margin(job.disk_bytes)
-                if not job.wrote(self._scene.store.write(job.label, job.payload)):
-                    # It came too late: without a row it would be an orphan until the next start.
-                    self._scene.store.remove([job.name])
-            except ChunkUnusable:
-                job.refusal = "place"
-            finally:
-                with suppress(trio.RunFinishedError):
-                    token.run_sync_soon(self._thread_over, job)
+        with self._scene.store.writing() as write:
+            for job in jobs:
+                if not job.begin():
+                    raise CacheError("nobody waits for these chunks any more")
+                try:
+                    spare = self._check_margin(job.disk_bytes)
+                    if not job.wrote(write(job.label, job.payload)):
+                        # It came too late: without a row it would be an orphan until the next start.
+                        self._scene.store.remove([job.name])
+                except ChunkUnusable:
+                    job.refusal = "place"
+                finally:
+                    if job.end():
+                        with suppress(trio.RunFinishedError):
+                            token.run_sync_soon(self._finish, job)
         return _Look(self._scene.folder.index_bytes(), spare)
 
     def _check_margin(self, size: int) -> int:
@@ -344,11 +352,6 @@ class Publisher:
             scene.eviction.stored_one()
             scene.metrics.add("disk.published", len(stored))
             scene.metrics.add("disk.published_bytes", sum(len(job.payload) for job in stored))
-
-    def _thread_over(self, job: _Job) -> None:
-        job.is_in_thread = False
-        if job.is_given_up:
-            self._finish(job)
 
     def _finish(self, job: _Job) -> None:
         if self._jobs.get(job.name) is not job:

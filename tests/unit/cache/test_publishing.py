@@ -11,9 +11,9 @@ import pytest
 import trio
 import trio.testing
 
-from fuse4dbricks.chunks import ChunkLabel, ChunkStore
 from tests.support.chunkrows import FILE, file_of, payload_of, tier_rig, until
 from tests.support.labels import CHUNK_SIZE, PATH
+from tests.support.stores import WatchedStore
 
 
 async def test_a_payload_of_the_wrong_length_is_never_stored(tmp_path: Path) -> None:
@@ -53,16 +53,15 @@ async def test_as_many_bytes_wait_as_the_tier_was_told(tmp_path: Path) -> None:
         assert rig.known(version=big) == {0, 1, 2, 3}
 
 
-class Meeting(ChunkStore):
+class Meeting(WatchedStore):
     """The first four writes go on when all four are under way."""
 
     barrier = threading.Barrier(4)
     turns = itertools.count()
 
-    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
+    def before_write(self) -> None:
         if next(self.turns) < 4:
             self.barrier.wait(30)
-        return super().write(label, payload)
 
 
 async def test_a_queue_that_fills_is_worked_off_by_more_threads(tmp_path: Path) -> None:
@@ -174,8 +173,8 @@ async def test_what_there_was_no_time_for_is_said(
     assert "2 chunks that were read last are not stored" in caplog.text
 
 
-class SurprisingStore(ChunkStore):
-    def write(self, label: ChunkLabel, payload: memoryview | bytes) -> int:
+class SurprisingStore(WatchedStore):
+    def before_write(self) -> None:
         raise ZeroDivisionError
 
 

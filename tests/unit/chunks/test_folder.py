@@ -12,6 +12,7 @@ from fuse4dbricks.chunks import CacheFolder, ChunkStore
 from fuse4dbricks.chunks.looking import look_at
 from fuse4dbricks.errors import CacheError, CacheFolderError
 from tests.support.labels import label
+from tests.support.stores import write_chunk
 from tests.support.users import acting_as_nobody
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make things that belong to others")
@@ -227,7 +228,7 @@ def test_a_folder_in_a_place_where_we_may_not_create_is_refused(as_nobody: Path)
 def test_an_ordinary_user_has_his_cache_too(as_nobody: Path) -> None:
     with CacheFolder.open(as_nobody / "cache") as folder:
         store = ChunkStore(folder)
-        assert bytes(store.load(label(), 5, store.write(label(), b"bytes"))) == b"bytes"
+        assert bytes(store.load(label(), 5, write_chunk(store, label(), b"bytes"))) == b"bytes"
         store.close()
 
 
@@ -289,11 +290,35 @@ def test_a_folder_that_was_emptied_while_in_use_is_ours_at_the_next_start(tmp_pa
     with CacheFolder.open(path) as folder:
         empty(path)
         store = ChunkStore(folder)
-        checksum = store.write(label(), b"bytes")
+        checksum = write_chunk(store, label(), b"bytes")
         assert {each.name for each in path.iterdir()} == whole, "known again also after a kill -9"
         store.close()
     with CacheFolder.open(path) as folder:
         assert bytes(ChunkStore(folder).load(label(), 5, checksum)) == b"bytes"
+
+
+def test_emptying_the_folder_costs_the_batch_that_is_being_written_and_no_other(tmp_path: Path) -> None:
+    with CacheFolder.open(tmp_path / "cache") as folder:
+        store = ChunkStore(folder)
+        with store.writing() as write:
+            write(label(0), b"bytes")
+            empty(folder.path)
+            for index in (1, 2):
+                with pytest.raises(CacheError, match=f"cannot write chunk {label(index).name().hex()}"):
+                    write(label(index), b"bytes")
+        with store.writing() as write:
+            checksums = [write(label(index), b"bytes") for index in (0, 1)]
+        assert [bytes(store.load(label(index), 5, checksums[index])) for index in (0, 1)] == [b"bytes"] * 2
+        store.close()
+
+
+def test_a_file_where_the_chunks_should_be_is_told_before_any_is_written(tmp_path: Path) -> None:
+    with CacheFolder.open(tmp_path / "cache") as folder:
+        empty(folder.path / "chunks")
+        (folder.path / "chunks").rmdir()
+        (folder.path / "chunks").touch()
+        with pytest.raises(CacheError, match="cannot write chunks"), ChunkStore(folder).writing():
+            pytest.fail("there is nowhere to write to")
 
 
 @pytest.mark.parametrize("name", ["fuse4dbricks-cache", "lock", "CACHEDIR.TAG", "chunks", "tmp", "*"])
@@ -325,7 +350,7 @@ def test_a_folder_that_was_deleted_stays_deleted(tmp_path: Path) -> None:
     with CacheFolder.open(tmp_path / "cache") as folder:
         shutil.rmtree(folder.path)
         with pytest.raises(CacheError):
-            ChunkStore(folder).write(label(), b"bytes")
+            write_chunk(ChunkStore(folder), label(), b"bytes")
     assert not (tmp_path / "cache").exists()
 
 
@@ -357,7 +382,7 @@ def test_overhead_is_what_du_counts_besides_the_chunks(tmp_path: Path) -> None:
         (folder.path / "index.sqlite").write_bytes(b"x" * 100_000)
         chunks = sum(store.get_disk_bytes(label(index), 5000) for index in range(40))
         for index in range(40):
-            store.write(label(index), b"y" * 5000)
+            write_chunk(store, label(index), b"y" * 5000)
         counted = subprocess.run(["du", "-s", "-B1", folder.path], capture_output=True, text=True, check=True)
         assert int(counted.stdout.split()[0]) == folder.overhead_bytes() + folder.index_bytes() + chunks
         assert folder.index_bytes() == 102_400
@@ -378,7 +403,7 @@ def test_clear_removes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
     (outside / f"{'a' * 32}.chunk").touch()
     with CacheFolder.open(tmp_path / "cache") as folder:
         path = folder.path
-        ChunkStore(folder).write(label(), b"bytes")
+        write_chunk(ChunkStore(folder), label(), b"bytes")
         for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite.damaged-1"):
             (path / name).touch()
         (path / "tmp" / f"{'0' * 16}-1.tmp").touch()

@@ -9,6 +9,7 @@ import pytest
 from fuse4dbricks.chunks import CacheFolder, ChunkStore
 from fuse4dbricks.errors import ChunkUnusable
 from tests.support.labels import chunk_file, label
+from tests.support.stores import write_chunk
 
 PAYLOAD = bytes(range(250)) * 4
 NAME = label().name()
@@ -17,13 +18,13 @@ NAME = label().name()
 @pytest.fixture
 def file(store: ChunkStore, folder: CacheFolder) -> Path:
     """Of a chunk that was stored."""
-    store.write(label(), PAYLOAD)
+    write_chunk(store, label(), PAYLOAD)
     return chunk_file(folder.path, label())
 
 
 def checksum_of(store: ChunkStore) -> int:
     """Of the chunk's bytes, by storing it anew."""
-    return store.write(label(), PAYLOAD)
+    return write_chunk(store, label(), PAYLOAD)
 
 
 def test_the_first_read_verifies_and_answers(store: ChunkStore) -> None:
@@ -84,9 +85,9 @@ def test_the_right_bytes_of_another_chunk_are_no_answer(
     store: ChunkStore, folder: CacheFolder, file: Path
 ) -> None:
     checksum = checksum_of(store)
-    store.write(label(1), PAYLOAD)
+    write_chunk(store, label(1), PAYLOAD)
     file.write_bytes(chunk_file(folder.path, label(1)).read_bytes())
-    store.open_ahead([(NAME, 1000, store.write(label(1), PAYLOAD))])
+    store.open_ahead([(NAME, 1000, write_chunk(store, label(1), PAYLOAD))])
     assert store.read_now(NAME, 0, 1000) is None
     store.open_ahead([(NAME, 1000, checksum)])
     assert not store.is_open(NAME), "the bytes are the same, but the file says of itself that it is another's"

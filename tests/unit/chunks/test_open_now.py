@@ -17,6 +17,7 @@ from fuse4dbricks.chunks.store import MAX_OPEN_NOW
 from fuse4dbricks.errors import ChunkUnusable
 from tests.support.labels import chunk_file, label
 from tests.support.openers import FailingCall, of_another_owner, plain
+from tests.support.stores import write_chunk
 
 PAYLOAD = bytes(range(250)) * 4
 NAME = label().name()
@@ -38,7 +39,7 @@ def store(request: pytest.FixtureRequest, folder: CacheFolder) -> Iterator[Chunk
 @pytest.fixture
 def checksum(store: ChunkStore) -> int:
     """Of a chunk that was stored."""
-    return store.write(label(), PAYLOAD)
+    return write_chunk(store, label(), PAYLOAD)
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_what_is_not_a_chunk_file_is_never_waited_for(
 
 def test_no_link_is_followed_on_the_way(folder: CacheFolder, tmp_path: Path) -> None:
     store = ChunkStore(folder)
-    checksum = store.write(label(), PAYLOAD)
+    checksum = write_chunk(store, label(), PAYLOAD)
     shard = chunk_file(folder.path, label()).parent
     shard.rename(tmp_path / "elsewhere")
     shard.symlink_to(tmp_path / "elsewhere")
@@ -154,7 +155,7 @@ def test_a_replaced_or_removed_chunk_is_not_read_from_its_old_descriptor(
     store: ChunkStore, checksum: int, file: Path
 ) -> None:
     assert store.open_now(NAME, 1000, checksum)
-    other = store.write(label(), PAYLOAD[::-1])
+    other = write_chunk(store, label(), PAYLOAD[::-1])
     assert store.read_now(NAME, 0, 1000) is None
     assert store.open_now(NAME, 1000, other)
     assert store.read_now(NAME, 0, 1000) == PAYLOAD[::-1]
@@ -175,7 +176,7 @@ def test_a_write_between_opening_and_reading_is_noticed(store: ChunkStore, check
 @pytest.mark.parametrize("way", ["now", "ahead", "load"])
 def test_a_read_writes_nothing_not_even_its_time(folder: CacheFolder, file: Path, way: str) -> None:
     store = ChunkStore(folder)
-    checksum = store.write(label(), PAYLOAD)
+    checksum = write_chunk(store, label(), PAYLOAD)
     # Earlier than the last write, so that the kernel would note the first read, unless mounted without.
     os.utime(file, ns=(10**18, file.stat().st_mtime_ns))
     if way == "now" and not store.open_now(NAME, 1000, checksum):
@@ -191,7 +192,7 @@ def test_a_read_writes_nothing_not_even_its_time(folder: CacheFolder, file: Path
 
 def test_a_large_chunk_is_left_to_threads(store: ChunkStore) -> None:
     large = label(chunk_size=MAX_OPEN_NOW + 1)
-    checksum = store.write(large, bytes(MAX_OPEN_NOW + 1))
+    checksum = write_chunk(store, large, bytes(MAX_OPEN_NOW + 1))
     assert not store.open_now(large.name(), MAX_OPEN_NOW + 1, checksum)
 
 
@@ -199,7 +200,7 @@ def test_a_large_chunk_is_left_to_threads(store: ChunkStore) -> None:
 def test_a_kernel_without_the_call_is_asked_once(folder: CacheFolder, number: int) -> None:
     call = FailingCall(number)
     store = ChunkStore(folder, opener=CachedOpener(call))
-    checksum = store.write(label(), PAYLOAD)
+    checksum = write_chunk(store, label(), PAYLOAD)
     assert not store.open_now(NAME, 1000, checksum)
     # A filter's EPERM might be about the one file, so that is asked for in the other way as well.
     assert call.calls == (2 if number == errno.EPERM else 1)
@@ -214,7 +215,7 @@ def test_a_kernel_without_the_call_is_asked_once(folder: CacheFolder, number: in
 def test_a_file_of_another_owner_is_opened_in_the_loop_and_so_is_the_next_one(folder: CacheFolder) -> None:
     opener = CachedOpener(of_another_owner)
     store = ChunkStore(folder, opener=opener)
-    checksum = store.write(label(), PAYLOAD)
+    checksum = write_chunk(store, label(), PAYLOAD)
     assert store.open_now(NAME, 1000, checksum)
     assert store.read_now(NAME, 0, 1000) == PAYLOAD
     assert opener.is_able
@@ -227,7 +228,7 @@ def test_the_kernel_refuses_to_read_a_file_of_another_owner_without_a_trace_and_
 ) -> None:
     opener = CachedOpener()
     store = ChunkStore(folder, opener=opener)
-    checksums = {label(n).name(): store.write(label(n), PAYLOAD) for n in (0, 1)}
+    checksums = {label(n).name(): write_chunk(store, label(n), PAYLOAD) for n in (0, 1)}
     me, nobody = os.geteuid(), 65_534
     for each in (folder.path, *folder.path.rglob("*")):
         os.chown(each, nobody, -1)
@@ -252,7 +253,7 @@ def test_a_name_that_has_to_be_waited_for_is_asked_for_the_next_time(
 ) -> None:
     call = FailingCall(number)
     store = ChunkStore(folder, opener=CachedOpener(call))
-    checksum = store.write(label(), PAYLOAD)
+    checksum = write_chunk(store, label(), PAYLOAD)
     assert not store.open_now(NAME, 1000, checksum)
     call.number = None
     assert store.open_now(NAME, 1000, checksum)
@@ -261,7 +262,7 @@ def test_a_name_that_has_to_be_waited_for_is_asked_for_the_next_time(
 
 def test_without_any_way_threads_open(folder: CacheFolder) -> None:
     store = ChunkStore(folder, opener=CachedOpener(None))
-    assert not store.open_now(NAME, 1000, store.write(label(), PAYLOAD))
+    assert not store.open_now(NAME, 1000, write_chunk(store, label(), PAYLOAD))
     store.close()
 
 
@@ -271,8 +272,8 @@ def test_nothing_is_opened_on_a_file_system_that_was_not_seen_to_refuse_waiting(
     (folder.path / MARKER).rename(folder.path / "marker")
     call = FailingCall(None)
     store = ChunkStore(folder, opener=CachedOpener(call))
-    checksum = store.write(label(), PAYLOAD)
-    other = store.write(label(1), PAYLOAD)
+    checksum = write_chunk(store, label(), PAYLOAD)
+    other = write_chunk(store, label(1), PAYLOAD)
     assert not store.open_now(NAME, 1000, checksum)
     assert call.calls == 0
     store.load(label(1), 1000, other)

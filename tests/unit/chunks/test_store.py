@@ -15,12 +15,13 @@ from fuse4dbricks.chunks import CacheFolder, ChunkStore
 from fuse4dbricks.chunks.nowait import file_system_type
 from fuse4dbricks.errors import CacheError, ChunkUnusable
 from tests.support.labels import chunk_file, label
+from tests.support.stores import write_chunk
 
 PAYLOAD = bytes(range(250)) * 4
 
 
 def stored(store: ChunkStore, index: int = 0, payload: bytes = PAYLOAD) -> int:
-    return store.write(label(index), payload)
+    return write_chunk(store, label(index), payload)
 
 
 def test_a_written_chunk_is_read_back_whole_and_in_part(store: ChunkStore) -> None:
@@ -54,7 +55,7 @@ def test_the_payload_starts_the_file_and_only_the_owner_may_read_it(
 
 
 def test_a_memoryview_is_written_as_it_is(store: ChunkStore) -> None:
-    checksum = store.write(label(), memoryview(bytearray(PAYLOAD))[100:200])
+    checksum = write_chunk(store, label(), memoryview(bytearray(PAYLOAD))[100:200])
     assert store.load(label(), 100, checksum) == PAYLOAD[100:200]
 
 
@@ -332,7 +333,7 @@ def test_readers_never_see_another_files_bytes_while_chunks_come_and_go(folder: 
     """Descriptors are closed and their numbers reused all the time: a stale number would show at once."""
     store = ChunkStore(folder)
     payloads = [bytes([index]) * 1000 for index in range(8)]
-    checksums = [store.write(label(index), payload) for index, payload in enumerate(payloads)]
+    checksums = [write_chunk(store, label(index), payload) for index, payload in enumerate(payloads)]
     seen: Counter[str] = Counter()
 
     def check(index: int, how: str, part: bytes | bytearray | memoryview | None) -> None:
@@ -352,7 +353,7 @@ def test_readers_never_see_another_files_bytes_while_chunks_come_and_go(folder: 
     def churn(rounds: int) -> None:
         for turn in range(rounds):
             store.remove([label(turn % 8).name()])
-            store.write(label(turn % 8), payloads[turn % 8])
+            write_chunk(store, label(turn % 8), payloads[turn % 8])
 
     threads = [threading.Thread(target=read_in_thread, args=(1000,)) for _ in range(2)]
     threads.append(threading.Thread(target=churn, args=(300,)))
@@ -373,7 +374,7 @@ def test_no_descriptor_is_left_open(folder: CacheFolder) -> None:
     store = ChunkStore(folder)
     for index in range(300):
         tiny = label(index, chunk_size=1)
-        checksum = store.write(tiny, b"x")
+        checksum = write_chunk(store, tiny, b"x")
         store.load(tiny, 1, checksum)
     assert len(list(Path("/proc/self/fd").iterdir())) - before <= 256
     store.close()
@@ -390,7 +391,7 @@ def test_tmpfs_is_read_in_the_loop_though_it_knows_no_nowait() -> None:
     try:
         with CacheFolder.open(cache) as folder:
             store = ChunkStore(folder)
-            store.load(label(), 1000, store.write(label(), PAYLOAD))
+            store.load(label(), 1000, write_chunk(store, label(), PAYLOAD))
             assert bytes(store.read_now(label().name(), 5, 5) or b"") == PAYLOAD[5:10]
             store.close()
     finally:
