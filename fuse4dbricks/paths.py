@@ -135,6 +135,11 @@ class RemotePath:
         return self._volume
 
     @property
+    def folded(self) -> tuple[str, ...]:
+        """Equal for all spellings of one place: the service minds no case in catalogs, schemas and volumes."""
+        return tuple(part.lower() for part in self.parts[:3]) + self.parts[3:]
+
+    @property
     def boundary_kind(self) -> Kind | None:
         """ROOT, CATALOG, SCHEMA or VOLUME by depth; None inside a volume."""
         return _KIND_BY_DEPTH[len(self.parts)] if len(self.parts) < len(_KIND_BY_DEPTH) else None

@@ -90,7 +90,10 @@ def test_alone_a_pin_is_made_and_let_go(
     monkeypatch.setenv("DATABRICKS_TOKEN", served.token)
     asked(cache, "pin", f"{VOLUME}/a.bin", "--workspace", served.url)
     assert asked(cache, "clear")["chunks"] == 3
-    assert asked(cache, "unpin", f"{VOLUME}/a.bin")["ended"]
+    assert "no pin" in run(cache, "unpin", f"{VOLUME}/A.bin", code=9).stderr
+    assert asked(cache, "unpin", f"{VOLUME.upper().replace('/VOLUMES', '/Volumes')}/a.bin")["ended"], (
+        "as the service has it"
+    )
     assert asked(cache, "clear")["chunks"] == 3
     assert asked(cache, "check")["clean"]
 

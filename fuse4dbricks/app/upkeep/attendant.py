@@ -120,8 +120,7 @@ class Attendant:
         """Let a pin end."""
         path = path_from(worded(order, "path") or "")
         pins = [pin.path for pin in self.scene.pins.load_all() or []]
-        # Names of catalogs, schemas and volumes are case-insensitive.
-        found = next((each for each in pins if _folded(each) == _folded(path)), path)
+        found = next((each for each in pins if each.folded == path.folded), path)
         ended = self.scene.visibility.shows(found) and await self.scene.pins.end(found)
         await self._pins_changed()
         return {"path": str(found), "ended": ended}
@@ -222,7 +221,3 @@ class Attendant:
         if uid != self.owner_uid and not await self.scene.gate.has_token(uid):
             return self.owner_uid
         return uid
-
-
-def _folded(path: RemotePath) -> tuple[str, ...]:
-    return tuple(part.lower() for part in path.parts[:3]) + path.parts[3:]

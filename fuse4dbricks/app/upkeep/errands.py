@@ -17,7 +17,7 @@ from fuse4dbricks.app.upkeep.attendance import Give, ask, attended, is_mounted
 from fuse4dbricks.app.upkeep.fields import path_from
 from fuse4dbricks.app.upkeep.inspection import Inspection, Verification, inspect, verify
 from fuse4dbricks.app.upkeep.orders import MAX_NAMES
-from fuse4dbricks.app.upkeep.unattended import hosts_of_pins, recorded_pins, unpin_alone
+from fuse4dbricks.app.upkeep.unattended import find_pins, recorded_pins, unpin_alone
 from fuse4dbricks.app.upkeep.wire import Answer, OrderRefused
 from fuse4dbricks.chunks import CacheFolder
 from fuse4dbricks.errors import CacheError, CacheFolderError
@@ -163,10 +163,10 @@ async def unpin(path: Path, pinned: str) -> bool:
     with CacheFolder.open(path, exclusive=False) as folder:
         if await is_mounted(folder):
             return bool((await ask(folder.fd, {"order": "unpin", "path": pinned}))["ended"])
-        hosts = await trio.to_thread.run_sync(hosts_of_pins, folder)
+        recorded = await trio.to_thread.run_sync(find_pins, folder, path_from(pinned))
     ended = False
-    for host in hosts:
-        ended = await unpin_alone(path, host, path_from(pinned)) or ended
+    for host, spelling in recorded:
+        ended = await unpin_alone(path, host, spelling) or ended
     return ended
 
 

@@ -51,8 +51,8 @@ def _described(host: str, pin: Pin) -> dict[str, Any]:
     }
 
 
-def hosts_of_pins(folder: CacheFolder) -> list[str]:
-    """The workspaces that have pins.
+def find_pins(folder: CacheFolder, place: RemotePath) -> list[tuple[str, RemotePath]]:
+    """The workspaces that have a pin of ``place``, each with the path that it was recorded under.
 
     Raises:
         CacheFolderError: the index cannot be read.
@@ -60,7 +60,7 @@ def hosts_of_pins(folder: CacheFolder) -> list[str]:
     if not folder.index_path.exists():
         return []
     with contents_of(folder.index_path) as contents:
-        return sorted({host for host, _ in _active(contents)})
+        return [(host, pin.path) for host, pin in _active(contents) if pin.path.folded == place.folded]
 
 
 async def unpin_alone(path: Path, host: str, pinned: RemotePath) -> bool:
