@@ -60,7 +60,7 @@ def warm_scene(
         access=access,
         metadata=metadata,
         connectivity=connectivity,
-        files=base.workspace.files,
+        files=base.source,
         disk=disk,
         visibility=config.visibility,
         pins=index.pins,

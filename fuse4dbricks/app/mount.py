@@ -36,7 +36,9 @@ from fuse4dbricks.cache.holdings import Holdings
 from fuse4dbricks.cache.lookout import Lookout
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.cache.pruning import run_pruning
+from fuse4dbricks.cache.reading.attended import AttendedSource
 from fuse4dbricks.cache.reading.data_cache import DataCache
+from fuse4dbricks.cache.reading.ports import RangeSource
 from fuse4dbricks.cache.shelf import TreeShelf
 from fuse4dbricks.clock import Clock, SystemClock
 from fuse4dbricks.concurrency.supervise import Supervisor, supervised
@@ -87,6 +89,11 @@ class Base:
     signing_in: SigningIn
     stack: AsyncExitStack
     ending: Ending | None = None
+
+    @property
+    def source(self) -> RangeSource:
+        """Where bytes come from in the end."""
+        return AttendedSource(self.workspace.files, self.connectivity)
 
 
 async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
@@ -332,7 +339,7 @@ async def _store_the_rest(disk: DiskTier, ending: Ending | None) -> None:
 def _build_content(base: Base, disk: DiskTier) -> DataCache:
     config = base.config
     content = DataCache(
-        files=base.workspace.files,
+        files=base.source,
         disk=disk,
         supervisor=base.supervisor,
         metrics=base.metrics,

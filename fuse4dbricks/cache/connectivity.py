@@ -18,6 +18,7 @@ from contextlib import contextmanager
 
 import trio
 
+from fuse4dbricks.cache.waits import Wait, Waits
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.errors import (
     ConnectionLost,
@@ -59,7 +60,6 @@ class Connectivity:
     Attributes:
         doubted: set while a look at the way to the workspace is worth its while.
         asked: set when somebody was refused, or got what is past its time to live, because of the outage.
-        awaited: set while somebody waits for an answer.
     """
 
     def __init__(self, clock: Clock, mode: Mode = Mode.AUTO) -> None:
@@ -68,13 +68,12 @@ class Connectivity:
         self._state = State.OFFLINE if self.is_forced else State.ONLINE
         self._down_until = float("inf") if self.is_forced else float("-inf")
         self._message = _FORCED if self.is_forced else ""
-        self._waiting: dict[trio.CancelScope, float] = {}
+        self._waits = Waits()
         self._answered_at = float("-inf")
         self._vain_waits = 0
         self._is_disputed = False
         self.doubted = trio.Event()
         self.asked = trio.Event()
-        self.awaited = trio.Event()
 
     # --- what holds ------------------------------------------------------------------------------
 
@@ -145,36 +144,61 @@ class Connectivity:
         """
         self.raise_if_down()
         patience = float("inf") if is_awaited else self.get_patience()
-        with trio.move_on_after(patience) as too_long, self.suspecting() as scope, scope:
+        with trio.move_on_after(patience) as too_long, self._awaiting():
             yield
-        if scope.cancelled_caught:
-            raise NotAsked(self._message)
         if too_long.cancelled_caught:
             self.note_vain_wait()
             raise NotAsked("no answer in time")
+
+    @contextmanager
+    def receiving(self) -> Iterator[Wait]:
+        """A block in which bytes come for as long as it takes; it is left when none do, and the workspace is out of reach.
+
+        What is yielded is to be told how much has come (:attr:`~fuse4dbricks.cache.waits.Wait.get_received`).
+
+        Raises:
+            NotAsked: it is out of reach.
+        """
+        self.raise_if_down()
+        with self._awaiting() as wait:
+            yield wait
+
+    @contextmanager
+    def _awaiting(self) -> Iterator[Wait]:
+        wait = self._waits.begin(self._clock.monotonic())
+        try:
+            with wait.scope:
+                yield wait
+        finally:
+            self._waits.end(wait)
+        if wait.scope.cancelled_caught:
+            raise NotAsked(self._message)
 
     def get_patience(self) -> float:
         """Seconds that somebody waits who has something to show without an answer."""
         shortened = PATIENCE_SECONDS / 4.0 ** min(self._vain_waits, 10)
         return max(SHORTEST_PATIENCE_SECONDS, shortened)
 
-    @contextmanager
-    def suspecting(self) -> Iterator[trio.CancelScope]:
-        """A block that waits for an answer on its own terms; that it waits long is a reason to look, though."""
-        scope = trio.CancelScope()
-        self._waiting[scope] = self._clock.monotonic()
-        self.awaited.set()
-        try:
-            yield scope
-        finally:
-            del self._waiting[scope]
-            if not self._waiting:
-                self.awaited = trio.Event()
+    async def awaited(self) -> None:
+        """Return when somebody waits for an answer."""
+        await self._waits.some.wait()
 
     def is_silent(self, seconds: float) -> bool:
-        """Whether somebody has waited for so long while nobody got an answer."""
-        before = self._clock.monotonic() - seconds
-        return self._answered_at <= before and any(since <= before for since in self._waiting.values())
+        """Whether somebody has waited for so long while nobody got an answer, or a part of one."""
+        now = self._note_progress()
+        return now - self._answered_at >= seconds and self._waits.is_any_silent(now, seconds)
+
+    def end_lost_waits(self) -> None:
+        """In an outage, those for whom nothing comes any more wait no longer."""
+        if self.is_down:
+            self._waits.end_lost(self._note_progress())
+
+    def _note_progress(self) -> float:
+        """What has come for those who wait is an answer; returns the time."""
+        now = self._clock.monotonic()
+        if self._waits.have_progressed(now):
+            self._answered_at = now
+        return now
 
     # --- evidence --------------------------------------------------------------------------------
 
@@ -206,8 +230,7 @@ class Connectivity:
         self._state, self._message = State.OFFLINE, str(error)
         self._down_until = self._clock.monotonic() + believed_for
         self.doubted.set()
-        for scope in self._waiting:
-            scope.cancel()
+        self.end_lost_waits()
 
     def note_vain_wait(self) -> None:
         """Somebody waited as long as he had patience, and then did without an answer."""

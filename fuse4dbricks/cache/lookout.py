@@ -17,6 +17,7 @@ from typing import Protocol
 import trio
 
 from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.cache.waits import SILENCE_SECONDS
 from fuse4dbricks.clock import Clock
 from fuse4dbricks.errors import RemoteError, Unreachable
 from fuse4dbricks.weather import State
@@ -37,8 +38,6 @@ LONGEST_PAUSE = 15.0
 IDLE_PAUSE = 60.0
 #: What came back for less than this goes on with the pause that it had: a flapping line is not dialled each second.
 STEADY_SECONDS = 60.0
-#: A call that has waited for so long, while none was answered, is a reason to look.
-SUSPICIOUS_SECONDS = 2.0
 #: Between looks because of suspicion or failed calls, seconds.
 DOUBT_PAUSE = 4.0
 
@@ -137,10 +136,11 @@ class Lookout:
 
     async def _watch_silence(self) -> None:
         while True:
-            await self._connectivity.awaited.wait()
-            await trio.sleep(SUSPICIOUS_SECONDS)
-            if self._connectivity.is_silent(SUSPICIOUS_SECONDS):
+            await self._connectivity.awaited()
+            await trio.sleep(SILENCE_SECONDS)
+            if self._connectivity.is_silent(SILENCE_SECONDS):
                 self._connectivity.doubted.set()
+            self._connectivity.end_lost_waits()
 
 
 @contextmanager

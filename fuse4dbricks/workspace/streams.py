@@ -68,7 +68,7 @@ class RangeStream:
         self._identity = identity
         self._token = token
         self._url_path = url_path
-        self._offset = start
+        self._start = self._offset = start
         self._stop = stop
         self._version = version
         self._ticket = ticket
@@ -80,6 +80,11 @@ class RangeStream:
     def version(self) -> Version:
         """What was asked for, with the ETag that the reply showed, if it showed one."""
         return self._version
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come so far."""
+        return self._offset - self._start
 
     async def __aenter__(self) -> Self:
         if self._offset < self._stop:

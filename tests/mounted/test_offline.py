@@ -72,11 +72,16 @@ def folder(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def all_is_stored(cache: Path) -> bool:
+    return sum(is_stored(cache)) >= len(SIZES)
+
+
+def is_stored(cache: Path) -> list[bool]:
+    """Of each file that something is stored of: whether all is."""
     from fuse4dbricks.app.below import Below
     from fuse4dbricks.app.offline import list_files
     from fuse4dbricks.paths import ROOT
 
-    return sum(each.is_complete for each in list_files(cache, Below(ROOT))) >= len(SIZES)
+    return [each.is_complete for each in list_files(cache, Below(ROOT))]
 
 
 def is_calm(cache: Path) -> bool:
@@ -337,6 +342,8 @@ def test_two_users_stay_apart(served: Served) -> None:
             with two_users(served, place, ann, bob) as (live, users, top):
                 users[0].do(READ, top=top)
                 assert all(users[1].fail(act, top=top) in {"EACCES", "ENOENT"} for act in ACTS)
+                assert wait_for(lambda: bool(is_stored(live.cache)), BACK)
+                assert wait_for(lambda: is_calm(live.cache), BACK)
                 live.kill()
             with away(served), two_users(served, place, ann, bob) as (live, users, top):
                 users[0].do(READ, top=top)

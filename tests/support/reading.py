@@ -177,6 +177,7 @@ class ScriptedPieces:
     pieces: AsyncGenerator[bytes]
     version: Version
     rest: bytes = b""
+    received: int = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.pieces
@@ -184,6 +185,7 @@ class ScriptedPieces:
     async def receive_into(self, room: memoryview) -> int:
         if not self.rest:
             self.rest = await anext(self.pieces, b"")
+            self.received += len(self.rest)
         count = min(len(self.rest), len(room))
         room[:count], self.rest = self.rest[:count], self.rest[count:]
         return count

@@ -91,9 +91,7 @@ class Fetcher:
     async def _fetch_as(self, viewer: Viewer, file: File, chunks: range) -> None:
         await self._scene.gate.admit(viewer, file[0])
         try:
-            # A call by itself tries for minutes: nobody waits for it, but for an outage somebody does.
-            with self._scene.connectivity.reaching():
-                await self._stream(viewer, file, chunks)
+            await self._stream(viewer, file, chunks)
         except InvalidToken as error:
             self._scene.access.note_error(viewer, file[0], error)
             raise

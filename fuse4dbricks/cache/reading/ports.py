@@ -30,6 +30,11 @@ class Pieces(Protocol):
         """What was asked for, with the ETag that the reply showed, if it showed one."""
         ...
 
+    @property
+    def received(self) -> int:
+        """Bytes that have come so far."""
+        ...
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Contiguous pieces; or else:"""
         ...

@@ -177,8 +177,8 @@ async def test_who_was_answered_keeps_his_answer(clock: HandClock) -> None:
 async def test_silence_is_one_who_waits_and_nobody_who_is_answered(clock: HandClock) -> None:
     connectivity = Connectivity(clock)
     assert not connectivity.is_silent(2)
-    with connectivity.suspecting():
-        assert connectivity.awaited.is_set()
+    with connectivity.reaching():
+        await connectivity.awaited()
         clock.step(1)
         assert not connectivity.is_silent(2)
         clock.step(1)
@@ -187,4 +187,18 @@ async def test_silence_is_one_who_waits_and_nobody_who_is_answered(clock: HandCl
         assert not connectivity.is_silent(2)
     clock.step(10)
     assert not connectivity.is_silent(2)
-    assert not connectivity.awaited.is_set()
+    with trio.move_on_after(0) as nobody:
+        await connectivity.awaited()
+    assert nobody.cancelled_caught
+
+
+async def test_a_part_of_an_answer_is_one(clock: HandClock) -> None:
+    connectivity = Connectivity(clock)
+    received = 0
+    with connectivity.reaching(), connectivity.receiving() as wait:
+        wait.get_received = lambda: received
+        clock.step(2)
+        received = 1
+        assert not connectivity.is_silent(2)
+        clock.step(2)
+        assert connectivity.is_silent(2)

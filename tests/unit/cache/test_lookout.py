@@ -16,9 +16,9 @@ from fuse4dbricks.cache.lookout import (
     IDLE_PAUSE,
     LONGEST_PAUSE,
     LOOK_SECONDS,
-    SUSPICIOUS_SECONDS,
     Lookout,
 )
+from fuse4dbricks.cache.waits import SILENCE_SECONDS
 from fuse4dbricks.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -256,7 +256,55 @@ async def test_a_long_wait_is_a_reason_to_look(autojump_clock: MockClock) -> Non
         door.is_black_hole = True
         with pytest.raises(Unreachable), connectivity.reaching():
             await trio.sleep(1000)
-        assert trio.current_time() <= 2 * SUSPICIOUS_SECONDS + LOOK_SECONDS
+        assert trio.current_time() <= 2 * SILENCE_SECONDS + LOOK_SECONDS
+
+
+async def download(connectivity: Connectivity, pieces: int) -> None:
+    """As many pieces, one a second, and then silence."""
+    received = 0
+    with connectivity.receiving() as wait:
+        wait.get_received = lambda: received
+        for _ in range(pieces):
+            await trio.sleep(SILENCE_SECONDS / 2)
+            received += 1
+        await trio.sleep(1000)
+
+
+async def test_a_download_that_goes_on_is_no_reason_to_look(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        with trio.move_on_after(100):
+            await download(connectivity, 200)
+        assert door.knocks == []
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 10])
+async def test_a_download_that_brings_nothing_more_ends_with_the_way(
+    pieces: int, autojump_clock: MockClock
+) -> None:
+    async with looking() as (connectivity, door):
+        door.is_black_hole = True
+        with pytest.raises(NotAsked):
+            await download(connectivity, pieces)
+        assert trio.current_time() <= (pieces / 2 + 3) * SILENCE_SECONDS + LOOK_SECONDS
+        with pytest.raises(NotAsked):
+            await download(connectivity, 1)
+
+
+async def test_a_download_outlives_the_way_to_new_ones_while_it_goes_on(autojump_clock: MockClock) -> None:
+    async with looking() as (connectivity, door):
+        door.failure = Unreachable("no route")
+
+        async def fail() -> None:
+            while True:
+                await trio.sleep(1.1 * SILENCE_SECONDS)
+                connectivity.note_failure(Unreachable("no route"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            with pytest.raises(NotAsked):
+                await download(connectivity, 100)
+            assert 50 * SILENCE_SECONDS < trio.current_time() <= 53 * SILENCE_SECONDS
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_slow_workspace_is_not_taken_for_gone(autojump_clock: MockClock) -> None:
