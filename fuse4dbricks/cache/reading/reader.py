@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import trio
+
 from fuse4dbricks.cache.reading.chunk import Chunk
 from fuse4dbricks.cache.reading.content import Content
 from fuse4dbricks.cache.reading.extent import Extent
@@ -21,6 +23,7 @@ from fuse4dbricks.cache.reading.tally import HitTally
 from fuse4dbricks.concurrency.flights import own_copy
 from fuse4dbricks.errors import (
     ChunkUnusable,
+    DeadlineExceeded,
     InvalidToken,
     NotFound,
     NoToken,
@@ -28,6 +31,10 @@ from fuse4dbricks.errors import (
     RemoteError,
     VersionChanged,
 )
+
+#: Of the 30 s that a request of the kernel may take, what a reader waits for a call that was begun ahead of need and
+#: then runs out of time; after less he begins one of his own, which may take 25.
+SHARE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +168,7 @@ class FileReader:
         Raises:
             Exception: the error of the remote read, if asking again would be no different.
         """
-        extent = chunk.extent
+        extent, began = chunk.extent, trio.current_time()
         if extent is not None:
             self._interest.join(extent)
             extent.ticket.promote()
@@ -170,18 +177,18 @@ class FileReader:
         except ChunkUnusable:
             return False
         except (RemoteError, NoToken) as error:
-            if await self._is_final(error, extent):
+            if await self._is_final(error, extent, trio.current_time() - began):
                 raise
             return False
         return True
 
-    async def _is_final(self, error: Exception, extent: Extent | None) -> bool:
-        """Whether a fetch of this handle's own would fail the same way."""
+    async def _is_final(self, error: Exception, extent: Extent | None, waited: float) -> bool:
+        """Whether a fetch of this handle's own would fail the same way, after so many seconds of waiting."""
         if extent is None or isinstance(error, VersionChanged):
             return True
         if extent.is_ahead:
             # Its attempts may have been used up before anybody waited.
-            return False
+            return isinstance(error, DeadlineExceeded) and waited >= SHARE_SECONDS
         if extent.leader is self._interest or not isinstance(
             # A workspace may say "no such file" to whom it is not for.
             error,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+import trio
+from trio.testing import MockClock
+
+from fuse4dbricks.errors import DeadlineExceeded
 from fuse4dbricks.workspace.limits import Urgency
 from tests.support.reading import CHUNK, PATH, Opener, content_of, reading_rig
 
@@ -107,5 +112,30 @@ async def test_a_failure_is_nobodys_and_the_reader_asks_again() -> None:
         await ahead.landed.wait()
         reader = rig.open()
         assert await reader.read(0, len(content)) == content
+        ahead.close(was_used=True)
+        reader.close()
+
+
+@pytest.mark.parametrize(("share", "calls"), [(1.0, 1), (0.1, 2)])
+async def test_a_reader_who_has_had_his_share_of_waiting_does_not_begin_anew(
+    share: float, calls: int, autojump_clock: MockClock
+) -> None:
+    """A request of the kernel waits for 30 s, so who has waited for one call as long as that may take waits for no other."""
+    content = content_of(3 * CHUNK)
+    async with reading_rig(content) as rig:
+
+        async def run_out() -> None:
+            await trio.sleep(25 * share)
+            raise DeadlineExceeded("no reply in time")
+
+        rig.source.pace = run_out
+        ahead = rig.cache.anticipate(Opener(), PATH, rig.source.files[PATH][0])
+        assert ahead is not None
+        reader = rig.open()
+        began = trio.current_time()
+        with pytest.raises(DeadlineExceeded):
+            await reader.read(CHUNK, 10)
+        assert trio.current_time() - began < 30
+        assert len(rig.source.calls) == calls
         ahead.close(was_used=True)
         reader.close()
