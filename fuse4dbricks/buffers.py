@@ -15,19 +15,25 @@ _WORTH_A_CALL = 1 << 15
 
 
 def make_blank(length: int) -> bytearray:
-    """``length`` bytes, holding whatever the memory held before: nobody may see any that were not overwritten."""
+    """``length`` bytes, holding whatever the memory held before: nobody may see any that were not overwritten.
+
+    Raises:
+        MemoryError: there is no room for so many.
+    """
     return bytearray(length) if length < _WORTH_A_CALL else _allocate(length)
 
 
 def _make_allocate() -> Callable[[int], bytearray]:
     if platform.python_implementation() != "CPython":
         return bytearray
-    from_string = ctypes.pythonapi.PyByteArray_FromStringAndSize
-    from_string.restype = ctypes.py_object
-    from_string.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t)
+    # Not PyByteArray_FromStringAndSize: where memory is short it takes apart what it has not put together, and says so.
+    resize = ctypes.pythonapi.PyByteArray_Resize
+    resize.restype = ctypes.c_int
+    resize.argtypes = (ctypes.py_object, ctypes.c_ssize_t)
 
     def allocate(length: int) -> bytearray:
-        made: bytearray = from_string(None, length)
+        made = bytearray()
+        resize(made, length)
         return made
 
     return allocate

@@ -57,7 +57,7 @@ class Ending:
             return
         self.wanted.set()
         self._began_at = time.monotonic()
-        self._watchdog.start()
+        self._start_watchdog()
         if self._scope is not None:
             self._scope.cancel()
 
@@ -69,6 +69,14 @@ class Ending:
     def done(self) -> None:
         """Everything is taken down: the watchdog is not needed."""
         self._watchdog.cancel()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _start_watchdog(self) -> None:
+        try:
+            self._watchdog.start()
+        except RuntimeError:
+            # "can't start new thread": the kernel then ends what is stuck, by a SIGALRM that nobody handles.
+            signal.setitimer(signal.ITIMER_REAL, self._patience)
 
 
 @asynccontextmanager

@@ -27,6 +27,8 @@ INTERRUPTED = 130
 
 #: Errors of a write to where there is no room, be it a file or what stdout leads to.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: All that tells this RuntimeError of Python's from others.
+NO_THREAD = "can't start new thread"
 
 COMMANDS = {
     "mount": "fuse4dbricks.cli.mount:mount",
@@ -99,8 +101,9 @@ def _tell_failure(error: BaseException, *, debug: bool) -> int:
     for cause in causes:
         if isinstance(cause, UserError):
             return _tell(" ".join(str(cause).split()), cause.exit_code)
-        if isinstance(cause, OSError) and cause.errno in FULL:
-            return _tell(f"what it has to say cannot be written: {cause.strerror}", UserError.exit_code)
+        scarcity = _name_scarcity(cause)
+        if scarcity:
+            return _tell(scarcity, UserError.exit_code)
     if debug:
         from fuse4dbricks.telemetry.logs import redact  # noqa: PLC0415 - only a failure pays for it
 
@@ -108,6 +111,20 @@ def _tell_failure(error: BaseException, *, debug: bool) -> int:
     names = ", ".join(dict.fromkeys(type(cause).__name__ for cause in causes))
     hint = "" if debug else "; run it again with --debug for the details"
     return _tell(f"this should not have happened ({names}){hint}", 1)
+
+
+def _name_scarcity(cause: BaseException) -> str:
+    """What there is not enough of, and what to do; empty when that is not the trouble."""
+    if isinstance(cause, OSError) and cause.errno in FULL:
+        return f"what it has to say cannot be written: {cause.strerror}"
+    if isinstance(cause, RuntimeError) and NO_THREAD in str(cause):
+        return (
+            "the system lets this user start no more threads: end some of his programs, "
+            "or raise the limits that `ulimit -u` and `ulimit -v` show"
+        )
+    if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM):
+        return "there is not enough memory: end other programs, or raise the limit that `ulimit -v` shows"
+    return ""
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -183,6 +183,9 @@ class Writer:
         self._queue.close()
         with trio.CancelScope(shield=True):
             # A join by real time: the loop's clock may be a test's, and the disk does not care.
-            await trio.to_thread.run_sync(self._thread.join, CLOSE_SECONDS)
+            try:
+                await trio.to_thread.run_sync(self._thread.join, CLOSE_SECONDS)
+            except RuntimeError:  # no thread to wait in; at the end the loop may wait itself
+                self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
             log.warning("the index did not close within %.0f s; what was not written is lost", CLOSE_SECONDS)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fuse4dbricks.units import MIB
-from tests.support.mounts import LiveMount, mounted, needs_fuse
+from tests.support.mounts import LiveMount, mounted, needs_fuse, start_mount
 from tests.support.trees import FIRST_MTIME, content_of
 from tests.support.waiting import wait_for
 from tests.support.workspace import Served
@@ -81,3 +81,29 @@ def test_a_mount_that_starts_with_few_files_to_open(workspace: Served, tmp_path:
         assert listings == [["a.bin"]] * 100
         assert live.process.poll() is None
         assert live.stop() == 0
+
+
+def test_a_mount_that_may_start_no_thread_ends_as_it_should(workspace: Served, tmp_path: Path) -> None:
+    content = content_of(b"a", SIZE)
+    (workspace.volume / "a.bin").write_bytes(content)
+    with mounted(workspace, tmp_path) as live:
+        assert read(live, "a.bin") == content
+        pid = live.process.pid
+        status = Path(f"/proc/{pid}/status").read_text().split()
+        # Half a stack of a thread.
+        amount = int(status[status.index("VmSize:") + 1]) * 1024 + 4 * MIB
+        resource.prlimit(pid, resource.RLIMIT_AS, (amount, resource.RLIM_INFINITY))
+        assert live.stop() == 0, live.log
+        assert "Traceback" not in live.log
+        assert not live.is_mounted
+
+
+def test_a_mount_that_cannot_start_a_thread_at_all_says_so(workspace: Served, tmp_path: Path) -> None:
+    room = 2**31
+    live = start_mount(workspace, tmp_path, wrapper=("prlimit", f"--as={room}", f"--stack={2 * room}"))
+    try:
+        assert live.process.wait(20) == 2
+    finally:
+        live.clean_up()
+    assert live.log.count("\n") == 1
+    assert "no more threads" in live.log
