@@ -41,6 +41,7 @@ def begin_orders(
         owner_uid=os.getuid(),
         root=config.root_path,
         filters=(config.securable_allowlist, config.securable_denylist),
+        counts=base.note_counts,
     )
     base.supervisor.run_forever("pins", keeper.run)
     base.supervisor.run_forever("orders", serve_orders, folder, upkeep, attendant)

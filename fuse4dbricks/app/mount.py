@@ -29,6 +29,7 @@ from fuse4dbricks.app.storage import Storage, open_storage
 from fuse4dbricks.app.surroundings import check_apart, check_fuse, prepare_mountpoint
 from fuse4dbricks.app.trust import trust_with
 from fuse4dbricks.cache.connectivity import Connectivity
+from fuse4dbricks.cache.counting import CountKeeper
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
 from fuse4dbricks.cache.fetching import TreeFetcher
 from fuse4dbricks.cache.freshness import Freshness, Ttls
@@ -89,6 +90,17 @@ class Base:
     signing_in: SigningIn
     stack: AsyncExitStack
     ending: Ending | None = None
+    counts: CountKeeper | None = None
+
+    async def note_counts(self) -> None:
+        """Write down what was counted so far; returns when others can read it.
+
+        Raises:
+            IndexUnavailable: it cannot be written now.
+        """
+        if self.counts is not None and self.storage.index is not None:
+            self.counts.keep()
+            await self.storage.index.flush()
 
     @property
     def source(self) -> RangeSource:
@@ -135,6 +147,7 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
             metrics=metrics,
             verify=verify,
             ending=ending,
+            counts=keeper,
         )
         filesystem = build_filesystem(base)
         options = SessionOptions(
@@ -185,6 +198,7 @@ async def open_base(
     metrics: Metrics,
     verify: ssl.SSLContext | None,
     ending: Ending | None = None,
+    counts: CountKeeper | None = None,
 ) -> Base:
     """What every part is built on, from a workspace and a storage that are open; ``stack`` closes it before ``ending`` does.
 
@@ -201,7 +215,17 @@ async def open_base(
         supervisor=supervisor,
     )
     return Base(
-        config, workspace, storage, supervisor, metrics, clock, connectivity, signing_in, stack, ending
+        config,
+        workspace,
+        storage,
+        supervisor,
+        metrics,
+        clock,
+        connectivity,
+        signing_in,
+        stack,
+        ending,
+        counts,
     )
 
 

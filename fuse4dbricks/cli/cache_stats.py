@@ -68,8 +68,7 @@ def cache_stats(
 ) -> None:
     """Show what the disk cache holds, what it has saved, and who takes the room.
 
-    Works while a workspace is mounted and while none is, and changes nothing. Counts of a running mount are some
-    seconds old.
+    Works while a workspace is mounted and while none is, and changes nothing.
     """
     if sum((as_json, prometheus, html is not None)) > 1:
         raise ConfigError("--json, --prometheus and --html exclude each other")
@@ -78,8 +77,10 @@ def cache_stats(
     folder = folder_of(disk_cache_dir)
 
     def load() -> Statistics:
-        from fuse4dbricks.cache.statistics import load_statistics  # noqa: PLC0415 - see cli/__init__
+        from fuse4dbricks.app.upkeep.noting import have_noted  # noqa: PLC0415 - see cli/__init__
+        from fuse4dbricks.cache.statistics import load_statistics  # noqa: PLC0415
 
+        have_noted(folder)
         return load_statistics(folder, top_files=top, now=time.time())
 
     if html is not None:

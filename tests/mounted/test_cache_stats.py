@@ -80,6 +80,9 @@ def test_it_agrees_with_an_independent_count(workspace: Served, tmp_path: Path) 
         assert during["mount"]["running"]
         assert during["mount"]["pid"] == live.process.pid
         assert during["mount"]["mountpoint"] == str(live.path)
+        # Nobody waits for the next time the counts are written by themselves.
+        assert during["calls"]["by_kind"] == calls_of(workspace.counts)
+        assert during["calls"]["throttled"] == 2
         live.stop()
     after = figures(live.cache)
     assert not after["mount"]["running"]

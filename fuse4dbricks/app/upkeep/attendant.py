@@ -73,6 +73,7 @@ class Attendant:
         owner_uid: who mounted.
         root: what is at the mount point.
         filters: the lists of the mount, as given: shown, hidden.
+        counts: what writes down the counts of the mount, and returns when that is done; None where nothing counts.
     """
 
     scene: WarmScene
@@ -82,12 +83,22 @@ class Attendant:
     owner_uid: int
     root: RemotePath
     filters: tuple[tuple[str, ...], tuple[str, ...]] = field(default=((), ()))
+    counts: Callable[[], Awaitable[None]] | None = None
 
     # --- quick ones ------------------------------------------------------------------------------
 
     def describe(self) -> Answer:
         """What this mount shows, and where."""
         return {"root": str(self.root), "shown": self.filters[0], "hidden": self.filters[1]}
+
+    async def note_counts(self) -> None:
+        """Write down what was counted; returns when others can read it.
+
+        Raises:
+            CacheError: the index cannot be written now.
+        """
+        if self.counts is not None:
+            await self.counts()
 
     async def list_pins(self) -> Answer:
         """All pins.

@@ -13,6 +13,7 @@ from typing import Any
 
 from fuse4dbricks.app.upkeep.attendant import Attendant
 from fuse4dbricks.app.upkeep.fields import numbered, path_from, worded
+from fuse4dbricks.app.upkeep.noting import NOTE
 from fuse4dbricks.app.upkeep.wire import WORK_SECONDS, Answer, Order, OrderRefused
 from fuse4dbricks.cache.storing.upkeep import Freed, Upkeep
 from fuse4dbricks.errors import CacheError
@@ -67,6 +68,11 @@ async def obey(upkeep: Upkeep, order: Order, attendant: Attendant | None = None)
 
 async def _shown(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
     return where.expect().describe()
+
+
+async def _note(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
+    await where.expect().note_counts()
+    return {}
 
 
 async def _pins(where: OrderScene, _arguments: dict[str, Any]) -> Answer:
@@ -124,6 +130,7 @@ _ORDERS: dict[str, tuple[frozenset[str], _Work]] = {
     "count": (frozenset(), _count),
     "progress": (frozenset(), _progress),
     "shown": (frozenset(), _shown),
+    NOTE: (frozenset(), _note),
     "pins": (frozenset(), _pins),
     "unpin": (frozenset({"path"}), _unpin),
 }
