@@ -36,6 +36,7 @@ DECLARED: Mapping[str, tuple[str, str]] = {
     "read.extents": ("extents", "remote reads started, by urgency (waited, ahead)"),
     "read.extents_failed": ("extents", "remote reads that failed, by error"),
     "read.extents_cancelled": ("extents", "remote reads that a seek or a close made useless"),
+    "read.memory_short": ("times", "buffers that the system had no memory for, until the RAM tier gave way"),
     "read.version_changed": ("files", "files found changed under an open handle"),
     "disk.published": ("chunks", "chunks written to the disk cache"),
     "disk.published_bytes": ("bytes", "payload bytes written to the disk cache"),

@@ -107,3 +107,21 @@ def test_a_mount_that_cannot_start_a_thread_at_all_says_so(workspace: Served, tm
         live.clean_up()
     assert live.log.count("\n") == 1
     assert "no more threads" in live.log
+
+
+def test_the_ram_tier_gives_way_where_there_is_little_memory(workspace: Served, tmp_path: Path) -> None:
+    """``ulimit -v`` on a mount that has more to keep in RAM: readers get the memory."""
+    contents = {f"{n}.bin": content_of(f"{n}".encode(), 2 * SIZE) for n in range(2 * FILES)}
+    for name, content in contents.items():
+        (workspace.volume / name).write_bytes(content)
+    with mounted(workspace, tmp_path, "--disk-cache-gb", "0") as live:
+        pid = live.process.pid
+        assert read(live, "0.bin") == contents["0.bin"]
+        status = Path(f"/proc/{pid}/status").read_text().split()
+        amount = int(status[status.index("VmSize:") + 1]) * 1024 + 64 * MIB
+        resource.prlimit(pid, resource.RLIMIT_AS, (amount, resource.RLIM_INFINITY))
+        for name, content in contents.items():
+            assert read(live, name) == content, live.log
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(lambda name: read(live, name) == contents[name], contents))
+        assert live.stop() == 0

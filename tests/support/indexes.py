@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -127,6 +127,26 @@ def outside(folder: Path, *, write: bool = False) -> apsw.Connection:
     """Another program's connection to the index."""
     flags = apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
     return apsw.Connection(str(folder / "index.sqlite"), flags=flags)
+
+
+@dataclass
+class Steps:
+    """What SQLite has done."""
+
+    taken: int = 0
+
+    def count(self) -> bool:
+        self.taken += 1
+        return False
+
+
+@contextmanager
+def counted_steps(folder: Path) -> Iterator[tuple[apsw.Connection, Steps]]:
+    """A connection as :func:`outside`, with a count of the steps of SQLite's machine: a measure without a clock."""
+    db, steps = outside(folder), Steps()
+    db.set_progress_handler(steps.count, 1)
+    with closing(db):
+        yield db, steps
 
 
 def is_healthy(index: Index) -> bool:

@@ -18,13 +18,21 @@ class WindowBudget:
         streams: handles that have something in flight.
     """
 
-    __slots__ = ("in_flight", "limit", "streams", "widest")
+    __slots__ = ("_wanted", "in_flight", "limit", "streams", "widest")
 
     def __init__(self, limit: int, widest: int) -> None:
-        self.limit = limit
+        self.limit = self._wanted = limit
         self.widest = widest
         self.in_flight = 0
         self.streams = 0
+
+    def narrow(self) -> None:
+        """There is no memory to be had: be content with half."""
+        self.limit //= 2
+
+    def widen(self) -> None:
+        """Want what was wanted at first."""
+        self.limit = self._wanted
 
     def get_window(self) -> int:
         """The widest window that one handle may have now.

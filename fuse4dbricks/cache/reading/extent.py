@@ -144,7 +144,7 @@ class Extent:
         ) as pieces:
             content.pin(pieces.version)
             while self.chunks:
-                count = await pieces.receive_into(self.chunks[0].get_room())
+                count = await pieces.receive_into(self._get_room())
                 if not count:
                     raise ProtocolViolation(
                         f"{content.path}: the stream ended at {self._offset}, not {self._stop}"
@@ -153,6 +153,19 @@ class Extent:
             # Run to the natural end unless cut: only then can the connection be used again.
             if not self._is_cut and await pieces.receive_into(memoryview(bytearray(1))):
                 raise ProtocolViolation(f"{content.path}: bytes beyond {self._stop}")
+
+    def _get_room(self) -> memoryview:
+        """Where the next bytes go; where there is no memory for that, the RAM tier gives way.
+
+        Raises:
+            MemoryError: that did not help.
+        """
+        try:
+            return self.chunks[0].get_room()
+        except MemoryError:
+            self._content.tiers.metrics.count("read.memory_short")
+            self._content.tiers.ram.give_way()
+            return self.chunks[0].get_room()
 
     def _take(self, count: int, viewer: Viewer) -> None:
         """So many bytes came into the first chunk."""

@@ -3,7 +3,8 @@
 The difficulty: chunks fetched ahead live between "in flight" and "cached". If the RAM tier is small or off, or
 full of what was read, they would be dropped before they are read, and fetched twice. So chunks that nobody has
 read yet are kept apart, and while a file is open they may use what the windows leave of their own limit:
-together the tier and the windows never take more than ``ram_bytes`` plus that limit.
+together the tier and the windows never take more than ``ram_bytes`` plus that limit. Where the system gives less than
+that (``ulimit -v``), they are content with what they got, for a reader needs it more.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class RamTier:
     """
 
     def __init__(self, ram_bytes: int, budget: WindowBudget) -> None:
-        self._ram_bytes = ram_bytes
+        self._ram_bytes = self._wanted_bytes = ram_bytes
         self._budget = budget
         self._used: OrderedDict[Chunk, Forget] = OrderedDict()
         self._unread: OrderedDict[Chunk, Forget] = OrderedDict()
@@ -99,8 +100,16 @@ class RamTier:
             self._opened = trio.Event()
             await self._opened.wait()
 
+    def give_way(self) -> None:
+        """There is no memory to be had: make do with half of what is held, until all is calm."""
+        self._ram_bytes = min(self._ram_bytes, self.kept // 2)
+        self._budget.narrow()
+        self.trim()
+
     def clear(self) -> None:
-        """Evict everything."""
+        """Evict everything, and have another try at what was wanted at first."""
+        self._ram_bytes = self._wanted_bytes
+        self._budget.widen()
         for chunk, forget in (*self._used.items(), *self._unread.items()):
             self.drop(chunk)
             forget(chunk)

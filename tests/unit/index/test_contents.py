@@ -10,7 +10,7 @@ import pytest
 from fuse4dbricks.entry import Version
 from fuse4dbricks.index.contents import CachedFile, Contents, contents_of
 from fuse4dbricks.paths import RemotePath
-from tests.support.indexes import HOST, new_chunk, opened, outside
+from tests.support.indexes import HOST, counted_steps, new_chunk, opened, outside
 
 OTHER = "adb-2.azuredatabricks.net"
 #: "-" stands before "/" in the order of bytes and "0" behind it; "sub" was a file before it was a folder.
@@ -143,18 +143,9 @@ async def test_above_the_volumes_the_number_of_files_does_not_matter(tmp_path: P
             for number in range(files):
                 path = RemotePath((*VOLUMES[0], f"{number}.csv"))
                 await index.chunks.add(path, version(0), [new_chunk(path=path)])
-        steps = 0
-
-        def count() -> bool:
-            nonlocal steps
-            steps += 1
-            return False
-
-        db = outside(tmp_path)
-        db.set_progress_handler(count, 1)
-        use = Contents(db).disk_use(RemotePath(()), None, EVERYTHING_IS_SHOWN)
-        db.close()
+        with counted_steps(tmp_path) as (db, steps):
+            use = Contents(db).disk_use(RemotePath(()), None, EVERYTHING_IS_SHOWN)
         assert use == {"main": files * 1024}
-        return steps
+        return steps.taken
 
     assert await steps_with(10) == await steps_with(100)

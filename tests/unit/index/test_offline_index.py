@@ -18,7 +18,7 @@ from fuse4dbricks.cli.main import main
 from fuse4dbricks.entry import Entry, Kind, Version
 from fuse4dbricks.index.offline import OfflineIndex, offline_index
 from fuse4dbricks.paths import ROOT, RemotePath
-from tests.support.indexes import HOST, new_chunk, opened, outside, post_walk
+from tests.support.indexes import HOST, counted_steps, new_chunk, opened, outside, post_walk
 
 OTHER = "adb-2.azuredatabricks.net"
 VOLUMES = (("main", "sales", "raw"), ("main", "sales", "raw2"), ("dev", "sales", "raw"))
@@ -131,18 +131,9 @@ async def with_files(folder: Path, count: int) -> Path:
 async def test_the_first_file_costs_the_same_however_many_follow(tmp_path: Path) -> None:
     async def steps_with(files: int) -> int:
         folder = await with_files(tmp_path / str(files), files)
-        steps = 0
-
-        def count() -> bool:
-            nonlocal steps
-            steps += 1
-            return False
-
-        db = outside(folder)
-        db.set_progress_handler(count, 1)
-        next(OfflineIndex(db).files(ROOT, page=8))
-        db.close()
-        return steps
+        with counted_steps(folder) as (db, steps):
+            next(OfflineIndex(db).files(ROOT, page=8))
+        return steps.taken
 
     assert await steps_with(80) == await steps_with(800)
 

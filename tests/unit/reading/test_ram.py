@@ -102,3 +102,21 @@ def test_windows_share_and_reading_ahead_stops_at_half_of_the_limit() -> None:
     budget.in_flight = 45
     assert budget.has_room(5)
     assert not budget.has_room(6)
+
+
+def test_where_there_is_no_memory_it_makes_do_with_half_until_it_is_emptied() -> None:
+    budget = WindowBudget(40, 40)
+    ram, gone = RamTier(80, budget), list[Chunk]()
+    for _ in range(8):
+        ram.keep(chunk_of(10), gone.append)
+    assert ram.kept == 80
+    ram.give_way()
+    assert (ram.kept, len(gone), budget.limit) == (40, 4, 20)
+    ram.keep(chunk_of(10), gone.append)
+    assert ram.kept == 40
+    ram.give_way()
+    assert (ram.kept, budget.limit) == (20, 10)
+    ram.clear()
+    for _ in range(9):
+        ram.keep(chunk_of(10), gone.append)
+    assert (ram.kept, budget.limit) == (80, 40)
