@@ -23,6 +23,9 @@ from fuse4dbricks.workspace.links import Link
 #: A reply's head may have as much; gateways send a few KiB of cookies and policies.
 MAX_HEAD = 100 * KIB
 
+#: Of a body, so much is handed on as it comes, whatever it is: somebody may wait for the first bytes of it only.
+PROMPT = 256 * KIB
+
 #: Statuses that never have a body (RFC 9112 section 6.3).
 _BODILESS = frozenset({204, 304})
 
@@ -162,6 +165,7 @@ class _LentLink(httpx.AsyncByteStream):
     def _give_back(self, *, is_reusable: bool) -> None:
         if self._is_lent:
             self._is_lent = False
+            self._link.expect(0)
             self._release(self._link, is_reusable=is_reusable)
 
 
@@ -172,6 +176,7 @@ class PlainBody(_LentLink):
         super().__init__(link, release)
         self._begun = begun
         self._left = length
+        self._prompt_until = length - PROMPT
         self._is_kept = is_kept
 
     async def receive_into(self, room: memoryview) -> int:
@@ -199,6 +204,7 @@ class PlainBody(_LentLink):
             count = min(len(self._begun), len(room))
             room[:count], self._begun = self._begun[:count], self._begun[count:]
         else:
+            self._expect()
             count = await _receive_into(self._link, room)
             if not count:
                 raise httpx.RemoteProtocolError("the body ended early")
@@ -210,6 +216,7 @@ class PlainBody(_LentLink):
             return b""
         piece, self._begun = self._begun, b""
         if not piece:
+            self._expect()
             piece = await _receive(self._link)
             if not piece:
                 raise httpx.RemoteProtocolError("the body ended early")
@@ -217,6 +224,10 @@ class PlainBody(_LentLink):
             piece, self._begun = piece[: self._left], piece[self._left :]
         self._left -= len(piece)
         return piece
+
+    def _expect(self) -> None:
+        if self._left <= self._prompt_until:
+            self._link.expect(self._left)
 
     def _is_reusable(self) -> bool:
         # Bytes beyond the body are nobody's; the next reply must not begin with them.

@@ -6,7 +6,7 @@ from the socket whatever is there, up to :data:`GULP`, and hands on all of its p
 for the bytes gives it (:meth:`Link.receive_into`), and they are decrypted into it, gulp after gulp up to :data:`TURN`:
 a byte that is handed on in ``bytes`` is copied twice more, and handing on costs as much as decrypting 50 KiB.
 
-Links know no time limits: cancelling is how their users end a wait. After an error or a cancelled call the link is
+Links know no time limits (but the moment for a heap): cancelling is how their users end a wait. After an error or a cancelled call the link is
 broken and must be closed. Closing says no goodbye, so it never waits: every body's end is known by its length.
 """
 
@@ -29,6 +29,13 @@ GULP = 256 * KIB
 TURN = MIB
 #: Plain text of the largest TLS record.
 RECORD = 16 * KIB
+#: In the middle of a long message a link is woken by so many bytes, not by each packet: at 50 MB/s a connection brings
+#: 16 KiB each 0.3 ms, and to be woken for them by eight connections takes a whole core.
+HEAP = 128 * KIB
+#: What may have been taken from the socket of a record that is not complete, and all that TLS adds, with room to spare.
+SLACK = 64 * KIB
+#: Seconds after which a heap that does not come is not waited for: on a slow line bytes count one by one.
+HEAP_SECONDS = 0.05
 
 #: Where cipher text is for a moment between socket and decryption, in one place, so that it stays in a core's cache.
 #: All links are of one event loop, and nobody waits while it is in use.
@@ -68,6 +75,10 @@ class Link(Protocol):
         """As :meth:`receive_into`, without waiting: 0 when there is nothing now, or an end or an error to tell of."""
         ...
 
+    def expect(self, count: int) -> None:
+        """So many bytes, or more, are still to come of one message; nobody minds whether they come in heaps."""
+        ...
+
     def is_quiet(self) -> bool:
         """Whether nothing, not even its end, has arrived that nobody has received."""
         ...
@@ -83,6 +94,9 @@ class TcpLink:
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         self._socket = connected
+        self._due = 0
+        self._low_water = 1
+        self._is_slow = False
 
     async def send(self, text: bytes) -> None:
         """Hand all of it to the kernel."""
@@ -101,7 +115,7 @@ class TcpLink:
             try:
                 return self._socket.recv(GULP)
             except (BlockingIOError, InterruptedError):
-                await trio.lowlevel.wait_readable(self._socket)
+                await self._wait()
 
     async def receive_into(self, room: memoryview) -> int:
         """What the kernel has and ``room`` holds."""
@@ -110,7 +124,7 @@ class TcpLink:
             try:
                 return self._socket.recv_into(room)
             except (BlockingIOError, InterruptedError):
-                await trio.lowlevel.wait_readable(self._socket)
+                await self._wait()
 
     def receive_now(self, room: memoryview) -> int:
         """What the kernel has and ``room`` holds."""
@@ -118,6 +132,30 @@ class TcpLink:
             return self._socket.recv_into(room)
         except OSError:
             return 0  # whoever waits next is told
+
+    def expect(self, count: int) -> None:
+        """Wake up for a heap while so many bytes are to come; with 0, for each byte again."""
+        self._due = count
+        if not count:
+            self._is_slow = False
+            with suppress(OSError):  # closed
+                self._wake_for(1)
+
+    async def _wait(self) -> None:
+        if self._due >= HEAP + SLACK and not self._is_slow:
+            self._wake_for(HEAP)
+            with trio.move_on_after(HEAP_SECONDS) as heap:
+                await trio.lowlevel.wait_readable(self._socket)
+            if not heap.cancelled_caught:
+                return
+            self._is_slow = True
+        self._wake_for(1)
+        await trio.lowlevel.wait_readable(self._socket)
+
+    def _wake_for(self, count: int) -> None:
+        if count != self._low_water:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._low_water = count
 
     def is_quiet(self) -> bool:
         """Whether the socket has neither bytes nor an end nor an error to tell of."""
@@ -221,6 +259,10 @@ class TlsLink:
         except ssl.SSLZeroReturnError:
             return count, True
         return count, False
+
+    def expect(self, count: int) -> None:
+        """Cipher text is longer than plain text, so as much is to come below."""
+        self._below.expect(count)
 
     def is_quiet(self) -> bool:
         """Whether there is neither plain nor cipher text to be received."""

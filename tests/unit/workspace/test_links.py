@@ -21,6 +21,7 @@ class Peer:
     Attributes:
         waits: how often somebody waited for bytes.
         gulps: the most that was taken at a time.
+        expected: what is said to be still to come.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -28,6 +29,7 @@ class Peer:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.waits = 0
         self.gulps = 0
+        self.expected = 0
 
     def write(self, text: bytes) -> None:
         self._tls.write(text)
@@ -64,6 +66,9 @@ class Peer:
         room[: len(text)] = text
         self.gulps = max(self.gulps, len(text))
         return len(text)
+
+    def expect(self, count: int) -> None:
+        self.expected = count
 
     def is_quiet(self) -> bool:
         return not self._outgoing.pending
@@ -165,6 +170,8 @@ async def test_tls_inside_tls(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -
     await inner.handshake()
     tunnel.inner.write(CONTENT)
     tunnel.forward()
+    inner.expect(len(CONTENT))
+    assert outer_peer.expected == len(CONTENT)
     assert await receive(inner, len(CONTENT), MIB) == CONTENT
 
 
@@ -194,6 +201,9 @@ class Tunnel:
 
     def receive_now(self, room: memoryview) -> int:
         return self._outer.receive_now(room)
+
+    def expect(self, count: int) -> None:
+        self._outer.expect(count)
 
     def is_quiet(self) -> bool:
         return self._outer.is_quiet()
