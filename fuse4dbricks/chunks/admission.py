@@ -14,10 +14,22 @@ import os
 import platform
 import re
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from fuse4dbricks.chunks.layout import CHUNKS, FORMAT, INDEX, LOCK, MARKER, SHARDS, TAG, TEMPORARY
+from fuse4dbricks.chunks.apart import apart
+from fuse4dbricks.chunks.layout import (
+    BIRTHPLACES,
+    CHUNKS,
+    FORMAT,
+    INDEX,
+    LOCK,
+    MARKER,
+    SHARDS,
+    TAG,
+    TEMPORARY,
+)
 from fuse4dbricks.chunks.safety import UnsafeError, entries, open_folder, opened_folder, walked_to
 
 #: Signature from the Cache Directory Tagging Specification, https://bford.info/cachedir/
@@ -205,9 +217,17 @@ def make_missing(fd: int) -> None:
 def _make_shards(fd: int) -> None:
     """All at once (5 ms, the first time): made with their first chunk they would grow the cache uncounted."""
     with opened_folder(fd, CHUNKS, create=True) as chunks:
-        missing = {f"{number:02x}" for number in range(SHARDS)} - set(entries(chunks))
-        for name in missing:
-            os.mkdir(name, 0o700, dir_fd=chunks)
+        there = set(entries(chunks))
+        missing = [number for number in range(SHARDS) if f"{number:02x}" not in there]
+        with apart(chunks):
+            _make_folders(chunks, (number for number in missing if number in BIRTHPLACES))
+        # The others together: a folder in each corner of a disk takes 200 ms to make, and to look through.
+        _make_folders(chunks, (number for number in missing if number not in BIRTHPLACES))
+
+
+def _make_folders(chunks: int, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        os.mkdir(f"{number:02x}", 0o700, dir_fd=chunks)
 
 
 def _lock_itself(fd: int) -> None:

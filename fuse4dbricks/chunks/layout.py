@@ -26,6 +26,8 @@ CHUNKS = "chunks"
 TEMPORARY = "tmp"
 
 SHARDS = 256
+#: Shards whose folders lie apart from each other on the disk, where that is possible; files are made there (``apart``).
+BIRTHPLACES = range(0, SHARDS, 32)
 
 CHUNK_FILE = re.compile(r"([0-9a-f]{32})\.chunk")
 TEMPORARY_FILE = re.compile(r"([0-9a-f]{16})-\d+\.tmp")

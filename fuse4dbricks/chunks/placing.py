@@ -40,6 +40,7 @@ class Placer:
         *,
         temporary: str,
         temporary_fd: int,
+        birth_fd: int,
     ) -> None:
         """``parts`` one after the other as the file ``name`` (0600), or no change at all.
 
@@ -49,12 +50,15 @@ class Placer:
             parts: of the content.
             temporary: a name that nobody else uses, in the folder ``temporary_fd``.
             temporary_fd: where it is, if it needs one; removed again, whatever happens.
+            birth_fd: the folder near which the file is to lie on the disk, as long as it has no name.
 
         Raises:
             OSError: a folder is in its place, or the disk does not take it all.
         """
         try:
-            if not (self._is_able and self._place_unnamed(name, dir_fd, parts, temporary, temporary_fd)):
+            if not (
+                self._is_able and self._place_unnamed(name, dir_fd, parts, temporary, temporary_fd, birth_fd)
+            ):
                 write_new_file(temporary, temporary_fd, parts)
                 os.rename(temporary, name, src_dir_fd=temporary_fd, dst_dir_fd=dir_fd)
         except BaseException:  # raised on: only the temporary name must not stay
@@ -63,11 +67,17 @@ class Placer:
             raise
 
     def _place_unnamed(
-        self, name: str, dir_fd: int, parts: Sequence[bytes | memoryview], temporary: str, temporary_fd: int
+        self,
+        name: str,
+        dir_fd: int,
+        parts: Sequence[bytes | memoryview],
+        temporary: str,
+        temporary_fd: int,
+        birth_fd: int,
     ) -> bool:
         """False: it cannot be done here, now or later."""
         try:
-            fd = os.open(".", os.O_WRONLY | os.O_CLOEXEC | os.O_TMPFILE, 0o600, dir_fd=dir_fd)
+            fd = os.open(".", os.O_WRONLY | os.O_CLOEXEC | os.O_TMPFILE, 0o600, dir_fd=birth_fd)
         except OSError as error:
             if error.errno not in _NEEDS_A_NAME:
                 raise

@@ -13,14 +13,14 @@ import itertools
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TypeAlias
 
 from fuse4dbricks.chunks import files
 from fuse4dbricks.chunks.folder import CacheFolder
 from fuse4dbricks.chunks.label import ChunkLabel, ChunkName
-from fuse4dbricks.chunks.layout import CHUNKS, TEMPORARY
+from fuse4dbricks.chunks.layout import BIRTHPLACES, CHUNKS, TEMPORARY
 from fuse4dbricks.chunks.placing import Placer
 from fuse4dbricks.chunks.safety import opened_folder
 from fuse4dbricks.chunks.trailer import Trailer, payload_checksum
@@ -55,6 +55,7 @@ class ChunkWriter:
         # Not the pid: two containers have the same one.
         self.run = secrets.token_hex(8)
         self._serial = itertools.count()
+        self._batches = itertools.count()
 
     def get_disk_bytes(self, label: ChunkLabel, length: int) -> int:
         """What a chunk with a payload of ``length`` bytes takes on the disk: whole blocks, trailer included."""
@@ -74,7 +75,15 @@ class ChunkWriter:
                     opened.enter_context(opened_folder(self._folder.fd, name, create=True))
                     for name in (TEMPORARY, CHUNKS)
                 )
-            yield partial(self._write, temporary, chunks)
+                birthplace = self._open_birthplace(chunks, opened)
+            yield partial(self._write, temporary, chunks, birthplace)
+
+    def _open_birthplace(self, chunks_fd: int, opened: ExitStack) -> int:
+        """Another one for each batch; any folder will do where that is missing, or something else stands in its place."""
+        shard = BIRTHPLACES[next(self._batches) % len(BIRTHPLACES)]
+        with suppress(OSError):
+            return opened.enter_context(opened_folder(chunks_fd, f"{shard:02x}"))
+        return chunks_fd
 
     def _complete(self) -> None:
         try:
@@ -83,7 +92,12 @@ class ChunkWriter:
             self._folder.complete()  # it was emptied; or ``chunks`` would soon be all there is, and nobody's
 
     def _write(
-        self, temporary_fd: int, chunks_fd: int, label: ChunkLabel, payload: memoryview | bytes
+        self,
+        temporary_fd: int,
+        chunks_fd: int,
+        birth_fd: int,
+        label: ChunkLabel,
+        payload: memoryview | bytes,
     ) -> int:
         name = label.name()
         checksum = payload_checksum(payload, name)
@@ -94,7 +108,12 @@ class ChunkWriter:
             opened_folder(chunks_fd, files.shard_name(name), create=True) as shard,
         ):
             self._placer.place(
-                files.file_name(name), shard, parts, temporary=temporary, temporary_fd=temporary_fd
+                files.file_name(name),
+                shard,
+                parts,
+                temporary=temporary,
+                temporary_fd=temporary_fd,
+                birth_fd=birth_fd,
             )
         self._on_written(name)
         return checksum

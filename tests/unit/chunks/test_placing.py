@@ -29,7 +29,9 @@ class Scene:
     spare_fd: int
 
     def put(self, placer: Placer, name: str, *parts: bytes) -> None:
-        placer.place(name, self.place_fd, parts, temporary="1.tmp", temporary_fd=self.spare_fd)
+        placer.place(
+            name, self.place_fd, parts, temporary="1.tmp", temporary_fd=self.spare_fd, birth_fd=self.spare_fd
+        )
 
     def names(self) -> list[str]:
         return sorted(path.name for folder in (self.place, self.spare) for path in folder.iterdir())
@@ -103,7 +105,7 @@ place, spare = (os.open(folder, os.O_RDONLY) for folder in sys.argv[1:])
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-Placer().place("a", place, [bytes(1000)], temporary="1.tmp", temporary_fd=spare)
+Placer().place("a", place, [bytes(1000)], temporary="1.tmp", temporary_fd=spare, birth_fd=place)
 """
 
 
@@ -121,7 +123,7 @@ from fuse4dbricks.chunks.placing import Placer
 place, spare = (os.open(folder, os.O_RDONLY) for folder in sys.argv[1:])
 placer = Placer()
 for content in (b"old", b"new"):
-    placer.place("a", place, [content], temporary="1.tmp", temporary_fd=spare)
+    placer.place("a", place, [content], temporary="1.tmp", temporary_fd=spare, birth_fd=place)
 """
 
 
