@@ -60,7 +60,6 @@ def warm_scene(
         gate=Gate(access, metadata, connectivity, is_shared=True),
         access=access,
         metadata=metadata,
-        connectivity=connectivity,
         files=base.source,
         disk=disk,
         visibility=config.visibility,

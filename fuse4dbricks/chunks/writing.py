@@ -21,7 +21,7 @@ from fuse4dbricks.chunks import files
 from fuse4dbricks.chunks.folder import CacheFolder
 from fuse4dbricks.chunks.label import ChunkLabel, ChunkName
 from fuse4dbricks.chunks.layout import BIRTHPLACES, CHUNKS, TEMPORARY
-from fuse4dbricks.chunks.placing import Placer
+from fuse4dbricks.chunks.placing import Placer, Spot
 from fuse4dbricks.chunks.safety import opened_folder
 from fuse4dbricks.chunks.trailer import Trailer, payload_checksum
 from fuse4dbricks.clock import Clock
@@ -107,14 +107,7 @@ class ChunkWriter:
             files.explained("write", name, _PLACE_TAKEN),
             opened_folder(chunks_fd, files.shard_name(name), create=True) as shard,
         ):
-            self._placer.place(
-                files.file_name(name),
-                shard,
-                parts,
-                temporary=temporary,
-                temporary_fd=temporary_fd,
-                birth_fd=birth_fd,
-            )
+            self._placer.place(Spot(files.file_name(name), shard, temporary, temporary_fd, birth_fd), parts)
         self._on_written(name)
         return checksum
 

@@ -6,8 +6,9 @@ from the socket whatever is there, up to :data:`GULP`, and hands on all of its p
 for the bytes gives it (:meth:`Link.receive_into`), and they are decrypted into it, gulp after gulp up to :data:`TURN`:
 a byte that is handed on in ``bytes`` is copied twice more, and handing on costs as much as decrypting 50 KiB.
 
-Links know no time limits (but the moment for a heap): cancelling is how their users end a wait. After an error or a cancelled call the link is
-broken and must be closed. Closing says no goodbye, so it never waits: every body's end is known by its length.
+Links know no time limits (but the moment for a heap): cancelling is how their users end a wait. After an error or a
+cancelled call the link is broken and must be closed. Closing says no goodbye, so it never waits: every body's end is
+known by its length.
 """
 
 from __future__ import annotations

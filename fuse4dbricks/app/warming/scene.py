@@ -12,7 +12,6 @@ from typing import Any
 
 from fuse4dbricks.access import Access
 from fuse4dbricks.app.upkeep.wire import OrderRefused
-from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.disk import DiskTier
 from fuse4dbricks.cache.metadata import MetadataCache
 from fuse4dbricks.cache.reading.ports import RangeSource
@@ -36,7 +35,6 @@ class WarmScene:
     """What it works on.
 
     Attributes:
-        connectivity: whether they can be had just now.
         files: where bytes come from.
         disk: where they go.
         visibility: what this mount shows; the rest is not there.
@@ -47,7 +45,6 @@ class WarmScene:
     gate: Gate
     access: Access
     metadata: MetadataCache
-    connectivity: Connectivity
     files: RangeSource
     disk: DiskTier
     visibility: Visibility

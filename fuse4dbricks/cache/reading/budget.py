@@ -27,8 +27,8 @@ class WindowBudget:
         self.streams = 0
 
     def narrow(self) -> None:
-        """There is no memory to be had: be content with half."""
-        self.limit //= 2
+        """There is no memory to be had: be content with half, down to a sixteenth, so that reading ahead goes on."""
+        self.limit = max(self.limit // 2, self._wanted // 16)
 
     def widen(self) -> None:
         """Want what was wanted at first."""

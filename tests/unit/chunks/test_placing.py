@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fuse4dbricks.chunks.placing import Placer
+from fuse4dbricks.chunks.placing import Placer, Spot
 from tests.support.strace import needs_strace
 
 
@@ -29,9 +29,7 @@ class Scene:
     spare_fd: int
 
     def put(self, placer: Placer, name: str, *parts: bytes) -> None:
-        placer.place(
-            name, self.place_fd, parts, temporary="1.tmp", temporary_fd=self.spare_fd, birth_fd=self.spare_fd
-        )
+        placer.place(Spot(name, self.place_fd, "1.tmp", self.spare_fd, self.spare_fd), parts)
 
     def names(self) -> list[str]:
         return sorted(path.name for folder in (self.place, self.spare) for path in folder.iterdir())
@@ -100,12 +98,12 @@ def test_a_disk_that_does_not_take_it_all_has_no_part_of_it(scene: Scene, placer
 #: Beyond the limit the kernel kills, as Python usually tells it not to.
 KILLED = """
 import os, resource, signal, sys
-from fuse4dbricks.chunks.placing import Placer
+from fuse4dbricks.chunks.placing import Placer, Spot
 place, spare = (os.open(folder, os.O_RDONLY) for folder in sys.argv[1:])
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-Placer().place("a", place, [bytes(1000)], temporary="1.tmp", temporary_fd=spare, birth_fd=place)
+Placer().place(Spot("a", place, "1.tmp", spare, place), [bytes(1000)])
 """
 
 
@@ -119,11 +117,11 @@ def test_who_is_killed_while_writing_leaves_nothing(scene: Scene) -> None:
 
 PLACED_TWICE = """
 import os, sys
-from fuse4dbricks.chunks.placing import Placer
+from fuse4dbricks.chunks.placing import Placer, Spot
 place, spare = (os.open(folder, os.O_RDONLY) for folder in sys.argv[1:])
 placer = Placer()
 for content in (b"old", b"new"):
-    placer.place("a", place, [content], temporary="1.tmp", temporary_fd=spare, birth_fd=place)
+    placer.place(Spot("a", place, "1.tmp", spare, place), [content])
 """
 
 

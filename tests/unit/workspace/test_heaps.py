@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import trio
-import trio.testing
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fuse4dbricks.units import KIB, MIB
 from fuse4dbricks.workspace.http1 import PROMPT, PlainBody, exchange
-from fuse4dbricks.workspace.links import HEAP, SLACK, Link, TcpLink
+from fuse4dbricks.workspace.links import HEAP, HEAP_SECONDS, SLACK, Link, TcpLink
 
 LONG = 4 * HEAP
 
@@ -40,7 +40,7 @@ async def pair() -> AsyncIterator[Pair]:
     made.far.close()
 
 
-async def received(pair: Pair, pieces: list[int]) -> int:
+async def received(pair: Pair, pieces: list[int], clock: MockClock, later: float = 0.0) -> int:
     """What comes into a large room when the other end sends pieces of such lengths, once somebody waits for them."""
     lengths: list[int] = []
 
@@ -49,35 +49,39 @@ async def received(pair: Pair, pieces: list[int]) -> int:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         for length in pieces:
             pair.far.sendall(bytes(length))
             await trio.lowlevel.checkpoint()
+        if later:
+            clock.jump(later)
     return lengths[0]
 
 
-async def test_a_heap_is_waited_for_where_more_than_that_is_to_come(pair: Pair) -> None:
+async def test_a_heap_is_waited_for_where_more_than_that_is_to_come(
+    pair: Pair, mock_clock: MockClock
+) -> None:
     pair.link.expect(LONG)
-    assert await received(pair, [16 * KIB] * (HEAP // (16 * KIB))) >= HEAP
+    assert await received(pair, [16 * KIB] * (HEAP // (16 * KIB)), mock_clock) >= HEAP
     assert pair.low_water == HEAP
 
 
-async def test_at_the_end_of_a_message_each_byte_counts(pair: Pair) -> None:
+async def test_at_the_end_of_a_message_each_byte_counts(pair: Pair, mock_clock: MockClock) -> None:
     pair.link.expect(LONG)
-    assert await received(pair, [HEAP]) == HEAP
+    assert await received(pair, [HEAP], mock_clock) == HEAP
     pair.link.expect(HEAP + SLACK - 1)
-    assert await received(pair, [1]) == 1
+    assert await received(pair, [1], mock_clock) == 1
     assert pair.low_water == 1
 
 
-async def test_a_slow_line_is_not_waited_for(pair: Pair) -> None:
+async def test_a_slow_line_is_not_waited_for(pair: Pair, mock_clock: MockClock) -> None:
     pair.link.expect(LONG)
     for _ in range(3):
-        assert await received(pair, [100]) == 100
+        assert await received(pair, [100], mock_clock, 2 * HEAP_SECONDS) == 100
     assert pair.low_water == 1
     pair.link.expect(0)
     pair.link.expect(LONG)
-    assert await received(pair, [HEAP]) == HEAP, "the next message may be quicker"
+    assert await received(pair, [HEAP], mock_clock) == HEAP, "the next message may be quicker"
 
 
 async def test_an_end_wakes_it(pair: Pair) -> None:
@@ -88,15 +92,14 @@ async def test_an_end_wakes_it(pair: Pair) -> None:
     assert await pair.link.receive() == b""
 
 
-async def test_what_comes_next_is_not_waited_for_in_heaps(pair: Pair) -> None:
+async def test_what_comes_next_is_not_waited_for_in_heaps(pair: Pair, mock_clock: MockClock) -> None:
     pair.link.expect(LONG)
-    assert await received(pair, [HEAP]) == HEAP
+    assert await received(pair, [HEAP], mock_clock) == HEAP
     pair.link.expect(0)
     assert pair.low_water == 1
     assert pair.link.is_quiet()
     pair.far.sendall(b"a")
-    with trio.fail_after(10):
-        await trio.lowlevel.wait_readable(pair.near)
+    await trio.lowlevel.wait_readable(pair.near)
     assert not pair.link.is_quiet()
     pair.link.close()
     pair.link.expect(0)
