@@ -27,8 +27,12 @@ class WindowBudget:
         self.streams = 0
 
     def narrow(self) -> None:
-        """There is no memory to be had: be content with half, down to a sixteenth, so that reading ahead goes on."""
-        self.limit = max(self.limit // 2, self._wanted // 16)
+        """There is no memory to be had: be content with half.
+
+        Without a floor: with one of 8 MiB a mount under ``ulimit -v`` went on asking, and died of the request for which
+        libfuse had no memory.
+        """
+        self.limit //= 2
 
     def widen(self) -> None:
         """Want what was wanted at first."""
