@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fuse4dbricks.app import descriptor_table
 from fuse4dbricks.app.hardening import forbid_core_dumps, take_secret
 from fuse4dbricks.app.memory import made_for_good, reuse_buffers
 from fuse4dbricks.auth.variables import SECRETS, Variables, read_variables
@@ -59,6 +60,7 @@ def run(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
     if not config.debug:
         forbid_core_dumps()
     reuse_buffers()
+    descriptor_table.make_room()
     # Here and not at the top: they bring trio, httpx, apsw and pyfuse3, which --help does not need.
     with made_for_good():
         import trio  # noqa: PLC0415
