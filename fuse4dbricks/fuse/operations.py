@@ -19,7 +19,8 @@ from fuse4dbricks.fuse.guard import DEADLINE_SECONDS, guarded, guarded_unless, p
 from fuse4dbricks.paths import NAME_MAX
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.vfs.attributes import PREFERRED_IO_BYTES, Attributes
-from fuse4dbricks.vfs.filesystem import Filesystem, Opened
+from fuse4dbricks.vfs.filesystem import Filesystem
+from fuse4dbricks.vfs.handles import Opened
 
 #: The service has no quota and tells no free space: a petabyte, all of it free, so that no monitor of full
 #: disks is alarmed by a mount that nobody can fill.
@@ -166,7 +167,10 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
         return _file_of(await self.filesystem.open(ctx.uid, inode, flags))
 
-    @guarded
+    def _read_at_once(self, fh: FileHandleT, off: int, size: int) -> Any:
+        return self.filesystem.get_bytes(fh, off, size)
+
+    @guarded_unless(_read_at_once)
     async def read(self, fh: FileHandleT, off: int, size: int) -> Any:
         return await self.filesystem.read(fh, off, size)
 

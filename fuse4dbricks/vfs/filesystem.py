@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from fuse4dbricks.access import Access
@@ -50,28 +49,13 @@ from fuse4dbricks.vfs.control.writing import WritingHandle
 from fuse4dbricks.vfs.explaining.explainer import Explainer, Inquiry
 from fuse4dbricks.vfs.folders import FolderReader
 from fuse4dbricks.vfs.gate import Gate
-from fuse4dbricks.vfs.handles import Buffer, HandleTable, OpenFile, OpenFolder, OpenText
+from fuse4dbricks.vfs.handles import Buffer, HandleTable, Opened, OpenFile, OpenFolder, OpenText
 from fuse4dbricks.vfs.inodes import InodeTable, Node
 from fuse4dbricks.vfs.recalls import Recalls
 from fuse4dbricks.vfs.renewed import renewed, renewed_for_handle
 from fuse4dbricks.vfs.xattrs import ExtendedAttributes
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What the kernel is told of a new file handle.
-
-    Attributes:
-        number: the handle.
-        keep_cache: whether pages that it holds of this inode are still good.
-        direct_io: whether reads and writes go past its page cache.
-    """
-
-    number: int
-    keep_cache: bool = False
-    direct_io: bool = False
 
 
 class Filesystem:
@@ -331,6 +315,24 @@ class Filesystem:
         # that it may have changed without a trace since the inode was found: then they are read again.
         return Opened(self.handles.add(OpenFile(uid, node, path, reader)), keep_cache=version == node.version)
 
+    def get_bytes(self, number: int, offset: int, length: int) -> Buffer | None:
+        """What :meth:`read` would return, where that needs neither a wait nor a question; else None."""
+        handle = self.handles.get(number)
+        if not isinstance(handle, OpenFile):
+            return None
+        viewer = self._gate.get_viewer(handle.uid)
+        if viewer is None or not self._gate.has_proof(viewer, handle.path):
+            return None
+        return self._get_ready(handle, offset, length)
+
+    def _get_ready(self, handle: OpenFile, offset: int, length: int) -> Buffer | None:
+        """What the reader has now, for somebody who may have it."""
+        self.ahead.bytes_asked()
+        ready = handle.reader.get(offset, length)
+        if ready is not None:
+            self.recalls.note_read(handle.node)
+        return ready
+
     @renewed_for_handle
     async def read(self, number: int, offset: int, length: int) -> Buffer:
         """Bytes of the handle's version; short only at its end.
@@ -349,21 +351,20 @@ class Filesystem:
         handle = self.handles.expect(number, OpenFile)
         viewer = await self._gate.resolve_viewer(handle.uid)
         await self._gate.admit(viewer, handle.path)
-        self.ahead.bytes_asked()
-        ready = handle.reader.get(offset, length)
+        ready = self._get_ready(handle, offset, length)
+        if ready is not None:
+            return ready
         try:
-            found = await handle.wait_for(offset, length) if ready is None else ready
-            if ready is None:
-                self._xattrs.note_change()
+            found = await handle.wait_for(offset, length)
+            self._xattrs.note_change()
         except (VersionChanged, NotFound) as error:
             self._metadata.mark_stale(handle.path, handle.reader.version)
             raise VersionChanged(str(error), request_id=error.request_id) from error
         except RemoteError as error:
             self._access.note_error(viewer, handle.path, error)
             raise
-        if ready is None:
-            # He may have waited for somebody else's bytes, and lost the right to them meanwhile.
-            await self._gate.check_holder(handle.uid, handle.path)
+        # He may have waited for somebody else's bytes, and lost the right to them meanwhile.
+        await self._gate.check_holder(handle.uid, handle.path)
         self.recalls.note_read(handle.node)
         return found
 

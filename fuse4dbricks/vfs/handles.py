@@ -45,6 +45,21 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the kernel is told of a new file handle.
+
+    Attributes:
+        number: the handle.
+        keep_cache: whether pages that it holds of this inode are still good.
+        direct_io: whether reads and writes go past its page cache.
+    """
+
+    number: int
+    keep_cache: bool = False
+    direct_io: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class OpenFile:
     """A handle on a remote file: one user, one inode and so one version.

@@ -156,6 +156,10 @@ async def test_what_others_read_again_is_dropped_again(autojump_clock: MockClock
         await mount.bench.filesystem.read(mount.handles[ADA], 0, 5)
         await mount.pass_time(1)
         assert mount.pages.dropped == [mount.shared]
+        mount.pages.dropped.clear()
+        assert mount.bench.filesystem.get_bytes(mount.handles[ADA], 0, 5)
+        await mount.pass_time(1)
+        assert mount.pages.dropped == [mount.shared]
 
 
 @pytest.mark.parametrize("regains", [True, False], ids=["allowed again", "closed"])
