@@ -29,7 +29,7 @@ from fuse4dbricks.workspace.limits import Ticket, Urgency
 
 CHUNK = 64
 PIECE = 16
-SHAPE = WindowShape(reorder=4 * CHUNK, widest=64 * CHUNK, step=8 * CHUNK, small_file=4 * CHUNK)
+SHAPE = WindowShape(reorder=4 * CHUNK, widest=64 * CHUNK, step=8 * CHUNK, small_file=4 * CHUNK, prompt=PIECE)
 PATH = RemotePath(("c", "s", "v", "file"))
 
 Key = tuple[RemotePath, Version, int]
@@ -91,6 +91,7 @@ class ScriptedSource:
         refused: token → error, raised when it opens a stream.
         extra: bytes sent after the last one that was asked for.
         is_short: the last piece is left out.
+        piece: bytes that come at a time.
     """
 
     def __init__(self, files: dict[RemotePath, tuple[Version, bytes]]) -> None:
@@ -103,6 +104,7 @@ class ScriptedSource:
         self.refused: dict[str, Exception] = {}
         self.extra = b""
         self.is_short = False
+        self.piece = PIECE
         self._permits = trio.Semaphore(0)
 
     def hold(self, offset: int = 0) -> None:
@@ -150,7 +152,7 @@ class ScriptedSource:
     async def _pieces(self, call: Call, path: RemotePath, content: bytes) -> AsyncGenerator[bytes]:
         offset = call.start
         while offset < call.stop:
-            until = min(offset - offset % PIECE + PIECE, call.stop)
+            until = min(offset - offset % self.piece + self.piece, call.stop)
             await (
                 self.pace()
                 if self._held_from is None or offset < self._held_from
@@ -183,6 +185,7 @@ class ScriptedPieces:
         return self.pieces
 
     async def receive_into(self, room: memoryview) -> int:
+        await trio.lowlevel.checkpoint()  # as every link does
         if not self.rest:
             self.rest = await anext(self.pieces, b"")
             self.received += len(self.rest)

@@ -80,6 +80,10 @@ class Chunk:
         """Tasks that sleep until their bytes come."""
         return len(self._needs)
 
+    def get_first_need(self) -> int:
+        """How many of its bytes satisfy the first waiter that is not satisfied; all of them where nobody waits."""
+        return min((need for need, _ in self._needs if need > self.filled), default=self.length)
+
     def get(self, start: int, stop: int) -> memoryview | None:
         """Bytes [start, stop) of the chunk, uncopied and unchanging; None while they are still to come."""
         return self._view[start:stop] if stop <= self.filled else None
@@ -95,10 +99,14 @@ class Chunk:
             self._view = self._buffer.toreadonly()
         return self._buffer[self.filled :]
 
-    def advance(self, count: int) -> None:
-        """So many more bytes are in their place, at the start of the room: from now on they never change."""
+    def advance(self, count: int) -> bool:
+        """So many more bytes are in their place, at the start of the room: from now on they never change.
+
+        Returns:
+            Whether somebody has waited for them.
+        """
         self.filled += count
-        self._wake()
+        return self._wake()
 
     def complete(self, payload: bytes | memoryview) -> None:
         """Take over a whole chunk that was read elsewhere."""
@@ -128,7 +136,8 @@ class Chunk:
         if self.filled < need and self._error is not None:
             raise own_copy(self._error)
 
-    def _wake(self) -> None:
-        for need, event in self._needs:
-            if need <= self.filled:
-                event.set()
+    def _wake(self) -> bool:
+        satisfied = [event for need, event in self._needs if need <= self.filled]
+        for event in satisfied:
+            event.set()
+        return bool(satisfied)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fuse4dbricks.units import MIB
+from fuse4dbricks.units import KIB, MIB
 
 #: Out-of-order requests remembered: 4 MiB in the smallest requests (128 KiB).
 MAX_EARLY = 32
@@ -28,12 +28,15 @@ class WindowShape:
         widest: of one handle; eight ranges of 8 MiB keep eight connections busy at 50 MB/s and 30 ms.
         step: one remote read of a window never exceeds this.
         small_file: a file up to this is fetched whole by the first read at its start, so ``cat`` is one call.
+        prompt: of a chunk that somebody waits for, what is taken in before he is woken, at least: less would be a turn
+            of the loop for each TLS record.
     """
 
     reorder: int = 4 * MIB
     widest: int = 64 * MIB
     step: int = 8 * MIB
     small_file: int = 4 * MIB
+    prompt: int = 64 * KIB
 
 
 class Window:

@@ -57,6 +57,20 @@ async def test_a_random_read_is_one_call_for_one_chunk() -> None:
         assert all(call.is_exhausted for call in rig.source.calls), "else the connection is lost"
 
 
+@pytest.mark.parametrize("wanted", [3, PIECE, 2 * PIECE + 1])
+async def test_who_waits_for_a_few_bytes_is_not_kept_until_all_that_came_is_taken(wanted: int) -> None:
+    content = content_of(1000 * CHUNK)
+    async with reading_rig(content) as rig:
+        rig.source.piece = CHUNK
+        reader = rig.open()
+        assert await reader.read(0, wanted) == content[:wanted]
+        assert reader.get(0, CHUNK) is None, "the rest of the chunk is there, and still to be decrypted"
+        await rig.settle()
+        assert reader.get(0, CHUNK) == content[:CHUNK]
+        reader.close()
+        assert rig.source.spans == [(0, CHUNK)]
+
+
 async def test_bytes_are_served_while_the_rest_is_on_its_way() -> None:
     content = content_of(1000 * CHUNK)
     async with reading_rig(content) as rig:
@@ -212,6 +226,7 @@ async def test_a_range_that_ends_early_or_late_is_an_error() -> None:
             await reader.read(0, CHUNK)
         rig.source.is_short = False
         assert await reader.read(0, CHUNK) == content[:CHUNK]
+        await rig.settle()
         rig.source.extra = b"more"
         assert await reader.read(5 * CHUNK, 7) == content[5 * CHUNK : 5 * CHUNK + 7]
         await rig.settle()
