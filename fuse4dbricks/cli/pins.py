@@ -94,9 +94,8 @@ def pins(disk_cache_dir: Path | None, as_json: bool) -> None:
         return
     limit = "" if found["max_bytes"] is None else f" of {format_bytes(found['max_bytes'])}"
     lines = [_line(each) for each in found["pins"]]
-    click.echo(
-        "\n".join([*lines, f"{len(lines)} pins; they take {format_bytes(found['pinned_bytes'])}{limit}."])
-    )
+    count = "1 pin; it takes" if len(lines) == 1 else f"{len(lines)} pins; they take"
+    click.echo("\n".join([*lines, f"{count} {format_bytes(found['pinned_bytes'])}{limit}."]))
 
 
 def _line(each: dict[str, Any]) -> str:

@@ -84,7 +84,7 @@ def warm(
     )
     absent = state.get("absent", 0)
     if absent and absent == state["failed"] and not state["incomplete_files"]:
-        raise NoSuchPathError(f"{absent:,} of the paths do not exist")
+        raise NoSuchPathError(f"{absent:,} of the paths {'does' if absent == 1 else 'do'} not exist")
     if state["failed"] or state["incomplete_files"]:
         raise NotAllThereError(f"{state['failed']:,} files or folders are not in the cache as they should be")
 

@@ -346,7 +346,8 @@ def _explained(file: Path, error: Exception, seconds: float) -> Exception:
     if isinstance(error, apsw.AuthError):
         return QuestionRefused(f"that may not be asked: {error}; without a question the views are listed")
     if isinstance(error, apsw.SQLError | apsw.TooBigError | apsw.NoMemError | apsw.BindingsError):
-        return QuestionRefused(f"SQLite says: {error}")
+        views = f"; there are {', '.join(VIEWS)}" if str(error).startswith("no such table") else ""
+        return QuestionRefused(f"SQLite says: {error}{views}")
     ailment = diagnose(error)
     if ailment is Ailment.CORRUPT:
         return CacheFolderError(

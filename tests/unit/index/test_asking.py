@@ -95,6 +95,13 @@ async def test_what_may_not_be_asked_is_refused(file: Path, question: str) -> No
         rows(file, question)
 
 
+async def test_who_asks_for_a_view_that_there_is_not_is_told_which_there_are(file: Path) -> None:
+    with pytest.raises(QuestionRefused) as refused:
+        rows(file, "SELECT * FROM files")
+    assert "no such table: files" in str(refused.value)
+    assert all(view in str(refused.value) for view in VIEWS)
+
+
 async def test_limits_hold(file: Path) -> None:
     endless = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT "
     with pytest.raises(QuestionRefused, match="took more"):
