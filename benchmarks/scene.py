@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks.line import DIRECT, Line, Server
+from benchmarks.memory import FullMemory
 from benchmarks.results import Figure
 from benchmarks.subjects import Place, Skipped
 from fuse4dbricks.units import GIB, KIB, MIB
@@ -41,6 +42,7 @@ class Scene:
 
     Attributes:
         many_chunks: of the large caches that are compared with small ones; made once for each size and kept.
+        memory: filled before each measurement.
     """
 
     server: Server
@@ -49,6 +51,7 @@ class Scene:
     tools: Path
     rounds: int = 5
     many_chunks: int = MANY_CHUNKS
+    memory: FullMemory | None = None
     say: Callable[[str], None] = print
     figures: list[Figure] = field(default_factory=list)
 
@@ -80,6 +83,8 @@ class Scene:
             for name in names[first:] + names[:first]:
                 if name in reasons:
                     continue
+                if self.memory is not None:
+                    self.memory.fill()
                 try:
                     with self.place() as place:
                         runs[name].append(subjects[name](place))
@@ -129,13 +134,13 @@ def make_files(folder: Path, count: int, size: int) -> None:
             os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-def drop_page_cache() -> None:
-    """Make the disk the next one to be asked.
-
-    Raises:
-        Skipped: only root may.
-    """
-    if os.geteuid() != 0:
-        raise Skipped("dropping the page cache needs root")
-    os.sync()
-    Path("/proc/sys/vm/drop_caches").write_text("1\n")
+def drop_from_page_cache(folder: Path) -> None:
+    """Make the disk the next one to be asked for the files in ``folder``."""
+    os.sync()  # what is not written yet stays
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)

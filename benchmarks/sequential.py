@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks.line import DIRECT, SLOW
-from benchmarks.memory import have_at_hand
-from benchmarks.scene import BIG, BIG_BYTES, Measure, Scene, drop_page_cache
+from benchmarks.scene import BIG, BIG_BYTES, Measure, Scene, drop_from_page_cache
 from benchmarks.subjects import Live, Place, ours, passthrough, rclone, upstream
 from fuse4dbricks.units import MIB
 
@@ -20,7 +19,6 @@ Mount = Callable[..., AbstractContextManager[Live]]
 def read_whole(file: Path) -> float:
     """MiB per second of a plain read loop."""
     buffer, total = bytearray(MIB), 0
-    have_at_hand()
     began = time.perf_counter()
     descriptor = os.open(file, os.O_RDONLY)
     try:
@@ -54,7 +52,7 @@ def restarted(mount: Mount, *, is_dropped: bool) -> Measure:
         else:
             (place.tree / "main/sales/raw" / BIG).read_bytes()
         if is_dropped:
-            drop_page_cache()
+            drop_from_page_cache(place.tree if mount is passthrough else place.folder)
         with mount(place) as live:
             os.listdir(live.volume)
             return read_whole(live.volume / BIG)
@@ -64,7 +62,6 @@ def restarted(mount: Mount, *, is_dropped: bool) -> Measure:
 
 def limit(place: Place) -> float:
     """What the network gives to the least that a client can do."""
-    have_at_hand()
     return place.server.measure_limit(f"main/sales/raw/{BIG}", BIG_BYTES)
 
 
