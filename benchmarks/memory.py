@@ -11,6 +11,7 @@ is where people work, each new page is an old one of it.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from fuse4dbricks.units import KIB, MIB
@@ -21,33 +22,28 @@ _SLACK = 256 * MIB
 
 
 class FullMemory:
-    """Fills the page cache with a file of zeros that takes no room on the disk.
+    """Fills the page cache with a file of zeros that takes no room on the disk and goes with its descriptor.
 
     Args:
         folder: where the file is made; not on a file system that is in memory itself.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "zeros"
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - open as long as this is
         self._size = _get("MemTotal") // _STEP * _STEP
-        with self._file.open("wb") as file:
-            file.truncate(self._size)
+        self._file.truncate(self._size)
         self._buffer = bytearray(_STEP)
         self._offset = 0
         self._least: int | None = None
 
     def fill(self) -> None:
         """Have no more memory free than the kernel keeps whatever is read; the first time takes up to a minute."""
-        descriptor = os.open(self._file, os.O_RDONLY)
-        try:
-            for _ in range(0, self._size, _STEP):
-                if self._least is not None and _get("MemFree") <= self._least + _SLACK:
-                    return
-                # What was read longest ago was taken away first.
-                os.preadv(descriptor, [self._buffer], self._offset)
-                self._offset = (self._offset + _STEP) % self._size
-        finally:
-            os.close(descriptor)
+        for _ in range(0, self._size, _STEP):
+            if self._least is not None and _get("MemFree") <= self._least + _SLACK:
+                return
+            # What was read longest ago was taken away first.
+            os.preadv(self._file.fileno(), [self._buffer], self._offset)
+            self._offset = (self._offset + _STEP) % self._size
         self._least = _get("MemFree")
 
 
