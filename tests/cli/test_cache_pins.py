@@ -35,7 +35,7 @@ def test_what_is_pinned_comes_by_itself_and_stays(live: LiveMount, served: Serve
     assert [each["path"] for each in asked(live.cache, "ls")["files"]] == [f"{VOLUME}/sub/c.bin"]
     assert live.stop() == 0
 
-    assert "1 pins" in run(live.cache, "pins").stdout
+    assert "1 pin; it takes" in run(live.cache, "pins").stdout
     asked(live.cache, "clear")
     with mounted(served, tmp_path) as again:
         assert [each["path"] for each in asked(again.cache, "pins")["pins"]] == [f"{VOLUME}/sub"]
