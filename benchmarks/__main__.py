@@ -27,7 +27,6 @@ from benchmarks import (
     warm,
 )
 from benchmarks.line import serving
-from benchmarks.memory import FullMemory
 from benchmarks.report import write_html
 from benchmarks.results import write
 from benchmarks.scene import BIG, BIG_BYTES, QUICK_CHUNKS, Scene, make_tree
@@ -65,7 +64,6 @@ def main() -> None:
     chosen = asked.only or list(QUESTIONS)
     with tempfile.TemporaryDirectory(prefix="fuse4dbricks-benchmarks-") as scratch, serving(tree) as server:
         scene = Scene(server, tree, Path(os.path.realpath(scratch)), asked.work, rounds=asked.rounds)
-        scene.memory = FullMemory(asked.work)
         scene.many_chunks = QUICK_CHUNKS if asked.quick else scene.many_chunks
         limit = server.measure_limit(f"main/sales/raw/{BIG}", BIG_BYTES)
         print(f"the server gives {limit:.0f} MiB/s to http.client on 8 threads; nothing can be faster here")

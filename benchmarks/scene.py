@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks.line import DIRECT, Line, Server
-from benchmarks.memory import FullMemory
 from benchmarks.results import Figure
 from benchmarks.subjects import Place, Skipped
 from fuse4dbricks.units import GIB, KIB, MIB
@@ -42,7 +41,6 @@ class Scene:
 
     Attributes:
         many_chunks: of the large caches that are compared with small ones; made once for each size and kept.
-        memory: filled before each measurement.
     """
 
     server: Server
@@ -51,7 +49,6 @@ class Scene:
     tools: Path
     rounds: int = 5
     many_chunks: int = MANY_CHUNKS
-    memory: FullMemory | None = None
     say: Callable[[str], None] = print
     figures: list[Figure] = field(default_factory=list)
 
@@ -83,8 +80,6 @@ class Scene:
             for name in names[first:] + names[:first]:
                 if name in reasons:
                     continue
-                if self.memory is not None:
-                    self.memory.fill()
                 try:
                     with self.place() as place:
                         runs[name].append(subjects[name](place))

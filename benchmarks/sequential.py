@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks.line import DIRECT, SLOW
+from benchmarks.memory import have_at_hand
 from benchmarks.scene import BIG, BIG_BYTES, Measure, Scene, drop_from_page_cache
 from benchmarks.subjects import Live, Place, ours, passthrough, rclone, upstream
 from fuse4dbricks.units import MIB
@@ -19,6 +20,7 @@ Mount = Callable[..., AbstractContextManager[Live]]
 def read_whole(file: Path) -> float:
     """MiB per second of a plain read loop."""
     buffer, total = bytearray(MIB), 0
+    have_at_hand()
     began = time.perf_counter()
     descriptor = os.open(file, os.O_RDONLY)
     try:
@@ -62,6 +64,7 @@ def restarted(mount: Mount, *, is_dropped: bool) -> Measure:
 
 def limit(place: Place) -> float:
     """What the network gives to the least that a client can do."""
+    have_at_hand()
     return place.server.measure_limit(f"main/sales/raw/{BIG}", BIG_BYTES)
 
 
