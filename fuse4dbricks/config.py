@@ -43,9 +43,9 @@ SECONDS_PER_DAY = 86_400.0
 #: What pins may take of the disk cache, unless something else is said.
 PIN_SHARE = 0.8
 
-#: Bytes that all read-ahead windows may hold at once, as a part of the RAM tier: twice nine ranges of 8 MiB, of its 512
-#: MiB. With much fewer, the connections on a line of 30 ms get requests of 1 MiB and half of their throughput.
-WINDOW_SHARE = 9 / 32
+#: Bytes that all read-ahead windows may hold at once, as a part of the RAM tier; with fewer, eight connections on a line
+#: of 30 ms get requests of 1 MiB and half of their throughput.
+WINDOW_SHARE = 0.25
 MIN_WINDOW_BYTES = 64 * MIB
 #: What may wait to be written to disk where the RAM cache is small.
 MIN_QUEUE_BYTES = 64 * MIB

@@ -28,11 +28,7 @@ LONGEST_HOLD = 1.0
 #: While somebody else called within so many seconds, nobody gets all of the width: a fifth of it stays free for the
 #: others, so that ten calls of one user that hang for their 20 s do not stop everybody.
 COMPANY_SECONDS = 60.0
-#: A walk asks sooner again than after so many seconds. Where nobody has asked for anything but data for so long, data may take
-#: half of what else it leaves to the others: with eight ranges of 8 MiB each connection rests a sixth of its time for the
-#: next reply, on a line of 30 ms and 50 MB/s, and nine in place of eight gave a reader an eighth more.
-QUIET_SECONDS = 0.25
-#: Parties remembered for their company.
+#: Parties remembered for that.
 MAX_PARTIES = 256
 
 
@@ -84,7 +80,7 @@ class Limits:
 
     Attributes:
         files_in_flight: Files-API calls at once.
-        data_in_flight: of these, for file content, while others are asked for.
+        data_in_flight: of these, for file content.
         files_per_second: Files-API calls a second, and at once after a rest (:mod:`~fuse4dbricks.workspace.rate`).
         catalog_in_flight: Unity Catalog and SCIM calls at once.
         catalog_per_second: the same for Unity Catalog and SCIM calls.
@@ -146,7 +142,6 @@ class CallLimiter:
         self._data_share = data / in_flight
         self._width = float(in_flight)
         self._held: set[Lease] = set()
-        self._others_at = float("-inf")
         self._called_at: dict[Hashable, float] = {}
         self._rate = Rate(per_second)
         self._held_until = 0.0
@@ -180,7 +175,6 @@ class CallLimiter:
         """
         waiter = _Waiter(ticket, lane, party)
         self._note_party(party)
-        self._note_lane(lane)
         self._enqueue(waiter)
         ticket.on_promote = lambda: self._promote(waiter)
         try:
@@ -204,7 +198,6 @@ class CallLimiter:
             lease.is_held = False
             lease.ticket.on_promote = None
             self._held.discard(lease)
-            self._note_lane(lease.lane)
             self._dispatch()
 
     def note_answered(self, lease: Lease) -> None:
@@ -294,10 +287,6 @@ class CallLimiter:
         if len(self._called_at) > MAX_PARTIES:
             del self._called_at[next(iter(self._called_at))]
 
-    def _note_lane(self, lane: Lane) -> None:
-        if lane is not Lane.DATA:
-            self._others_at = trio.current_time()
-
     def _next(self, now: float) -> _Waiter | None:
         """Of the most urgent who may go, the first of the party that has the least in flight."""
         held = Counter(lease.party for lease in self._held)
@@ -324,10 +313,9 @@ class CallLimiter:
         is not alone to the others.
         """
         width = self.width
+        data_width = max(1, int(width * self._data_share))
         is_data = waiter.lane is Lane.DATA
         data = [lease for lease in self._held if lease.lane is Lane.DATA]
-        is_quiet = now - self._others_at >= QUIET_SECONDS and len(data) == len(self._held)
-        data_width = self._get_data_width(is_quiet)
         if len(self._held) >= width or (is_data and len(data) >= data_width):
             return False
         if self._has_company(waiter.party, now):
@@ -341,11 +329,6 @@ class CallLimiter:
         if is_data and not _leaves_some(ahead_data, data_width):
             return False
         return _leaves_some(sum(lease.is_ahead for lease in self._held), width)
-
-    def _get_data_width(self, is_quiet: bool) -> int:
-        """Data calls at once; while all is quiet but for them, half of what they leave to the others as well."""
-        share = max(1, int(self.width * self._data_share))
-        return share + (self.width - share) // 2 if is_quiet else share
 
     def _has_company(self, party: Hashable, now: float) -> bool:
         """Whether another party called lately; the dict is in the order of their last calls."""

@@ -98,7 +98,7 @@ def test_figures_in_the_units_of_the_program() -> None:
     made = config(disk_cache_gb=1.5, ram_cache_mb=400, disk_cache_max_days=2, disk_cache_min_free_percent=10)
     assert made.disk_bytes == 3 * GIB // 2
     assert made.ram_bytes == 400 * MIB
-    assert made.window_bytes == 112.5 * MIB
+    assert made.window_bytes == 100 * MIB
     assert made.max_age_seconds == 172_800
     assert made.min_free_fraction == pytest.approx(0.1)
 

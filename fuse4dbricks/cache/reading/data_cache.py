@@ -33,7 +33,7 @@ from fuse4dbricks.units import DEFAULT_CHUNK_SIZE, MIB
 #: ``--ram-cache-mb``.
 DEFAULT_RAM_BYTES = 512 * MIB
 #: What all windows may take together, beside the RAM cache.
-DEFAULT_WINDOW_BYTES = 144 * MIB
+DEFAULT_WINDOW_BYTES = 128 * MIB
 DEFAULT_SHAPE = WindowShape()
 #: Threads that load chunks ahead: two per core of a small machine keep its disk busy.
 LOADS_AHEAD = 4
