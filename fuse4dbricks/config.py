@@ -47,6 +47,9 @@ PIN_SHARE = 0.8
 #: of 30 ms get requests of 1 MiB and half of their throughput.
 WINDOW_SHARE = 0.25
 MIN_WINDOW_BYTES = 64 * MIB
+#: One file that is fetched as a whole because it is read all over may take a part in so many of the disk cache: what
+#: is evicted for it may be worth more.
+GATHER_PART = 4
 #: What may wait to be written to disk where the RAM cache is small.
 MIN_QUEUE_BYTES = 64 * MIB
 
@@ -238,7 +241,9 @@ class MountConfig:
         True, "List folders ahead of a program that walks a tree, such as find or rsync."
     )
     prefetch_files: bool = _option(
-        True, "Fetch small files ahead of a program that opens the files of a folder in order."
+        True,
+        "Fetch small files ahead of a program that opens the files of a folder in order, and the rest of a large one "
+        "that is read all over.",
     )
 
     presigned: Presigned = _option(
@@ -310,6 +315,14 @@ class MountConfig:
     def quota_catalog_bytes(self) -> int:
         """Quota of each catalog; 0: none."""
         return int(self.quota_catalog_gb * GIB)
+
+    @property
+    def gather_bytes(self) -> int:
+        """Size up to which a file that is read all over is fetched as a whole; 0: none is."""
+        if not self.prefetch_files:
+            return 0
+        quotas = [quota for quota in (self.quota_user_bytes, self.quota_catalog_bytes) if quota]
+        return min([self.disk_bytes, *quotas]) // GATHER_PART
 
     @property
     def ram_bytes(self) -> int:

@@ -370,6 +370,7 @@ def _build_content(base: Base, disk: DiskTier) -> DataCache:
         ram_bytes=config.ram_bytes,
         window_bytes=config.window_bytes,
         chunk_size=config.chunk_size,
+        most_gathered=config.gather_bytes if base.storage.index is not None else 0,
     )
     base.supervisor.run_forever("idle", content.run_idle, give_back_memory)
     return content

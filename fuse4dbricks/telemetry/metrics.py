@@ -35,6 +35,7 @@ DECLARED: Mapping[str, tuple[str, str]] = {
     "read.miss_bytes": ("bytes", "bytes of reads that waited for the workspace"),
     "read.extents": ("extents", "remote reads started, by urgency (waited, ahead)"),
     "read.extents_failed": ("extents", "remote reads that failed, by error"),
+    "read.gatherings": ("times", "more of a file was fetched because it was read all over"),
     "read.extents_cancelled": ("extents", "remote reads that a seek or a close made useless"),
     "read.memory_short": ("times", "buffers that the system had no memory for, until the RAM tier gave way"),
     "read.version_changed": ("files", "files found changed under an open handle"),

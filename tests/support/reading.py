@@ -330,6 +330,7 @@ async def reading_rig(
     ram_bytes: int = 1000 * CHUNK,
     window_bytes: int = 256 * CHUNK,
     shape: WindowShape = SHAPE,
+    most_gathered: int = 0,
 ) -> AsyncIterator[Rig]:
     """A rig over one file per content (``PATH``, then ``PATH`` with a number), idle again at the end."""
     files = {
@@ -347,6 +348,7 @@ async def reading_rig(
             window_bytes=window_bytes,
             chunk_size=CHUNK,
             shape=shape,
+            most_gathered=most_gathered,
         )
         yield Rig(cache, source, disk, metrics, supervisor)
         if supervisor.is_open:

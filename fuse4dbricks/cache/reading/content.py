@@ -34,6 +34,8 @@ class Tiers:
 
     Attributes:
         loads_ahead: how many threads may load from disk ahead of need.
+        most_gathered: bytes between the first and the last place of a file that is read all over, up to which what lies
+            between is fetched ahead of need.
     """
 
     ram: RamTier
@@ -45,6 +47,7 @@ class Tiers:
     chunk_size: int
     shape: WindowShape
     loads_ahead: trio.CapacityLimiter
+    most_gathered: int
 
 
 class Content:
@@ -170,11 +173,12 @@ class Content:
         if chunk is None or chunk.extent is not None or chunk.is_wanted:
             return
         chunk.is_passed = True
-        if not chunk.is_publishing and self._is_stored(index):
+        if not chunk.is_publishing and self.is_stored(index):
             self.tiers.ram.drop(chunk)
             self.lose(chunk)
 
-    def _is_stored(self, index: int) -> bool:
+    def is_stored(self, index: int) -> bool:
+        """Whether a chunk is on disk, as far as is known."""
         return index in self.tiers.disk.get_known(self.path, self.version, index, index + 1)
 
     def lose(self, chunk: Chunk) -> None:

@@ -76,6 +76,7 @@ class DataCache:
         window_bytes: int = DEFAULT_WINDOW_BYTES,
         chunk_size: int = DEFAULT_CHUNK_SIZE,
         shape: WindowShape = DEFAULT_SHAPE,
+        most_gathered: int = 0,
     ) -> None:
         budget = WindowBudget(window_bytes, shape.widest)
         self._tiers = Tiers(
@@ -88,6 +89,7 @@ class DataCache:
             chunk_size=chunk_size,
             shape=shape,
             loads_ahead=trio.CapacityLimiter(LOADS_AHEAD),
+            most_gathered=most_gathered,
         )
         self._tallies = Tallies(HitTally(metrics, "ram"), HitTally(metrics, "disk"))
         self._contents: WeakValueDictionary[tuple[RemotePath, Version], Content] = WeakValueDictionary()

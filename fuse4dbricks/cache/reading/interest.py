@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fuse4dbricks.cache.reading.content import Content
 from fuse4dbricks.cache.reading.extent import Extent
+from fuse4dbricks.cache.reading.gathering import Gathering
 from fuse4dbricks.cache.reading.ports import ViewerOf
 from fuse4dbricks.cache.reading.window import Window
 from fuse4dbricks.tokens import Viewer
@@ -19,17 +20,22 @@ from fuse4dbricks.workspace.limits import Urgency
 class Interest:
     """What one open handle has asked for and not received."""
 
-    __slots__ = ("_content", "_extents", "_viewer_of", "_window")
+    __slots__ = ("_content", "_extents", "_gathering", "_is_elsewhere", "_viewer_of", "_window")
 
     def __init__(self, content: Content, viewer_of: ViewerOf) -> None:
         self._content = content
         self._viewer_of = viewer_of
         self._window = Window(content.version.size, content.tiers.chunk_size, content.tiers.shape)
         self._extents: set[Extent] = set()
+        self._gathering: Gathering | None = None
+        self._is_elsewhere = False
 
     def moved(self, start: int, stop: int) -> None:
         """Note a read of [start, stop); a seek gives up what was wanted before."""
-        if self._window.observe(start, stop):
+        self._is_elsewhere = self._window.observe(start, stop)
+        if self._is_elsewhere:
+            if self._gathering is not None:
+                self._gathering.sought()
             self.leave_all()
 
     def look_ahead(self) -> None:
@@ -51,8 +57,14 @@ class Interest:
         for index in stored:
             if index < stop:
                 content.load(index, is_ahead=False)
+        gathering = self._get_gathering() if missing and self._is_elsewhere else None
         for run in missing:
-            self.join(content.fetch(run, self, Urgency.WAITED))
+            if gathering is None:
+                self.join(content.fetch(run, self, Urgency.WAITED))
+            else:
+                self.join(gathering.fetch_missed(run, self))
+        if gathering is not None:
+            gathering.go_on()
         self._window.reach = max(self._window.reach, wanted)
 
     def join(self, extent: Extent) -> None:
@@ -71,6 +83,12 @@ class Interest:
         for extent in extents:
             extent.leave(self)
 
+    def close(self) -> None:
+        """The handle is closed."""
+        self.leave_all()
+        if self._gathering is not None:
+            self._gathering.close()
+
     async def resolve_viewer(self) -> Viewer:
         """The opener, with the token that he has now."""
         return await self._viewer_of()
@@ -80,6 +98,11 @@ class Interest:
         self._extents.discard(extent)
         if not self._extents:
             self._content.tiers.budget.streams -= 1
+
+    def _get_gathering(self) -> Gathering | None:
+        if self._gathering is None and self._content.tiers.most_gathered:
+            self._gathering = Gathering(self._content, self._viewer_of)
+        return self._gathering
 
     def _fetch_ahead(self) -> None:
         content, budget, window = self._content, self._content.tiers.budget, self._window

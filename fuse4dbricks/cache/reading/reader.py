@@ -108,7 +108,7 @@ class FileReader:
 
     def close(self) -> None:
         """Give up every interest: what nobody else wants stops."""
-        self._interest.leave_all()
+        self._interest.close()
         tiers = self._content.tiers
         used, self._content.used = self._content.used, set()
         tiers.disk.release(self._content.path, self.version, used)

@@ -1,0 +1,76 @@
+"""Who reads a file all over is told from who reads anywhere in it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import pytest
+
+from fuse4dbricks.cache.reading.density import FEWEST_MISSES, SPARSEST, STAKE, TRIAL_READS, Density
+
+
+def miss_all(density: Density, chunks: Iterable[int]) -> list[int]:
+    """Seeks that all miss: what each was answered, if it was more than nothing."""
+    answers = []
+    for chunk in chunks:
+        density.seeks += 1
+        answers.append(density.missed(chunk))
+    return [answer for answer in answers if answer]
+
+
+def shuffled(count: int, seed: int = 1) -> list[int]:
+    return random.Random(seed).sample(range(count), count)
+
+
+@pytest.fixture
+def trial() -> Density:
+    """One whose first bet has been placed on 512 chunks, and has come."""
+    density = Density()
+    assert miss_all(density, [0, 511, *shuffled(512)[: FEWEST_MISSES - 2]]) == [STAKE * FEWEST_MISSES]
+    density.landed()
+    return density
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_reader_of_an_eighth_is_worth_a_bet_on_three_times_that(seed: int) -> None:
+    density = Density()
+    assert miss_all(density, shuffled(SPARSEST * FEWEST_MISSES, seed)[: FEWEST_MISSES - 1]) == []
+    assert miss_all(density, [10, 500]) == [STAKE * FEWEST_MISSES]
+    assert 500 in density.span
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_reader_of_sixteen_gigabytes_at_random_is_worth_none(seed: int) -> None:
+    assert miss_all(Density(), shuffled(16 * 1024, seed)[:1000]) == []
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 8, -1, -3])
+def test_strides_are_no_shuffling(step: int) -> None:
+    chunks = range(0, 4096, step) if step > 0 else range(4096, 0, step)
+    assert miss_all(Density(), chunks) == []
+
+
+def test_where_it_was_right_all_the_rest_is_worth_it(trial: Density) -> None:
+    trial.seeks += TRIAL_READS
+    assert miss_all(trial, [7]) == [512]
+
+
+def test_where_nothing_of_it_was_read_it_stays_at_that(trial: Density) -> None:
+    assert miss_all(trial, shuffled(512, seed=2)) == []
+
+
+def test_what_came_by_chance_alone_is_no_proof_before_enough_reads(trial: Density) -> None:
+    trial.seeks += TRIAL_READS - 2
+    assert miss_all(trial, [7]) == []
+    assert miss_all(trial, [9]) == [512]
+
+
+def test_another_part_of_the_file_is_another_bet(trial: Density) -> None:
+    trial.seeks += TRIAL_READS
+    miss_all(trial, [7])
+    trial.landed()
+    assert len(trial.span) == 0
+    elsewhere = [100_000 + chunk for chunk in shuffled(256)]
+    assert miss_all(trial, elsewhere[:FEWEST_MISSES]) == [STAKE * FEWEST_MISSES]
+    assert trial.span.start >= 100_000

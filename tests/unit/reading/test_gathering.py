@@ -1,0 +1,132 @@
+"""The rest of a file that is read all over: fetched once, behind everybody, and only where it is kept."""
+
+from __future__ import annotations
+
+import random
+
+import trio
+
+from fuse4dbricks.cache.reading.density import FEWEST_MISSES, STAKE
+from fuse4dbricks.cache.reading.gathering import MOST_UNSTORED, RUN
+from fuse4dbricks.cache.reading.opened import LateReader
+from fuse4dbricks.errors import ServerFailure
+from fuse4dbricks.workspace.limits import Urgency
+from tests.support.reading import CHUNK, PATH, Rig, content_of, reading_rig
+
+COUNT = 400
+CONTENT = content_of(COUNT * CHUNK)
+#: Chunks in an order in which the first reads are far apart, as a program that shuffles has them.
+ORDER = random.Random(3).sample(range(COUNT), COUNT)
+#: So many reads, and the file is known to be read all over.
+DENSE = FEWEST_MISSES + 10
+ALL = len(CONTENT)
+
+
+async def read_chunks(reader: LateReader, chunks: list[int]) -> None:
+    """A few bytes of each, in that order."""
+    for index in chunks:
+        start = index * CHUNK + 5
+        assert await reader.read(start, 7) == CONTENT[start : start + 7]
+
+
+def count_ahead(rig: Rig) -> int:
+    return sum(call.urgency is Urgency.AHEAD for call in rig.source.calls)
+
+
+async def test_who_reads_all_over_has_the_rest_fetched_and_nothing_twice() -> None:
+    async with reading_rig(CONTENT, most_gathered=ALL) as rig:
+        reader = rig.open()
+        await read_chunks(reader, ORDER[:DENSE])
+        await rig.settle()
+        assert FEWEST_MISSES * (1 + STAKE) <= len(rig.disk.stored) <= DENSE + FEWEST_MISSES * STAKE
+        await read_chunks(reader, ORDER[DENSE:])
+        await rig.settle()
+        reader.close()
+        assert len(rig.disk.stored) == COUNT
+        assert set(rig.source.sent.values()) == {1}
+        assert rig.metrics.get("read.gatherings") == 2
+        assert len(rig.source.calls) < COUNT // 2
+
+
+async def test_what_it_fetches_by_itself_waits_behind_everybody() -> None:
+    async with reading_rig(CONTENT, most_gathered=ALL) as rig:
+        reader = rig.open()
+        await read_chunks(reader, ORDER[:DENSE])
+        await rig.settle()
+        reader.close()
+        assert count_ahead(rig) > 0
+        assert all(call.stop - call.start <= RUN * CHUNK for call in rig.source.calls)
+
+
+async def test_seeks_leave_it_alone_and_the_close_ends_it() -> None:
+    async with reading_rig(CONTENT, most_gathered=ALL) as rig:
+        reader = rig.open()
+        await read_chunks(reader, ORDER[: FEWEST_MISSES - 5])
+        await rig.settle()
+        kept = [index for index in ORDER if (PATH, rig.source.files[PATH][0], index) in rig.disk.stored]
+        rig.source.hold()
+        async with trio.open_nursery() as nursery:
+            for index in ORDER[FEWEST_MISSES - 5 : DENSE]:
+                nursery.start_soon(reader.read, index * CHUNK, 1)
+                await rig.settle()
+            assert count_ahead(rig) > 0
+            await read_chunks(reader, kept[:20])
+            under_way = [call for call in rig.source.calls if not call.is_exhausted and not call.is_closed]
+            assert any(call.urgency is Urgency.AHEAD for call in under_way)
+            nursery.cancel_scope.cancel()
+        reader.close()
+        sent = rig.source.bytes_sent
+        await rig.source.let_go()
+        assert (await rig.settle()).extents == 0
+        assert rig.source.bytes_sent == sent, "none of it had begun to arrive"
+
+
+async def test_a_file_larger_than_the_cache_has_room_for_is_left() -> None:
+    async with reading_rig(CONTENT, most_gathered=ALL // 2) as rig:
+        reader = rig.open()
+        await read_chunks(reader, ORDER)
+        reader.close()
+        assert len(rig.source.calls) == COUNT
+        assert count_ahead(rig) == 0
+
+
+async def test_what_the_disk_does_not_take_is_not_gathered() -> None:
+    async with reading_rig(CONTENT, most_gathered=ALL, ram_bytes=0, window_bytes=64 * CHUNK) as rig:
+        reader = rig.open()
+        await read_chunks(reader, ORDER[: FEWEST_MISSES - 1])
+        rig.disk.takes = False
+        await read_chunks(reader, ORDER[FEWEST_MISSES - 1 : DENSE])
+        await rig.settle()
+        # What was asked for before the first of it had come: as much as half of the windows' memory.
+        ahead = [call for call in rig.source.calls if call.urgency is Urgency.AHEAD]
+        assert 0 < sum(call.stop - call.start for call in ahead) <= 32 * CHUNK
+        reader.close()
+
+
+async def test_it_goes_no_faster_than_the_disk() -> None:
+    async with reading_rig(CONTENT, most_gathered=ALL) as rig:
+        reader = rig.open()
+        await read_chunks(reader, ORDER[: FEWEST_MISSES - 1])
+        rig.disk.is_slow = True
+        await read_chunks(reader, ORDER[FEWEST_MISSES - 1 : DENSE])
+        await rig.settle()
+        assert len(rig.disk.publishing) <= MOST_UNSTORED + 8 * RUN + DENSE
+        while rig.disk.publishing:
+            rig.disk.store_all()
+            await read_chunks(reader, ORDER[DENSE : DENSE + 20])
+            await rig.settle()
+        reader.close()
+        assert set(rig.source.sent.values()) == {1}
+
+
+async def test_a_failure_ends_it_and_is_nobodys_error() -> None:
+    async with reading_rig(CONTENT, most_gathered=ALL) as rig:
+        reader = rig.open()
+        await read_chunks(reader, ORDER[: FEWEST_MISSES - 1])
+        unread = [index for index in range(COUNT) if index not in ORDER[:DENSE]]
+        for index in unread:
+            rig.source.failures[index * CHUNK + 3] = ServerFailure("the workspace failed: 500")
+        await read_chunks(reader, ORDER[FEWEST_MISSES - 1 : DENSE])
+        await rig.settle()
+        reader.close()
+        assert count_ahead(rig) <= 8, "no call follows those that were under way"
