@@ -88,9 +88,12 @@ class Scene:
         self.server.set_line(DIRECT)
         for name, values in runs.items():
             said = reasons.get(name, note)
-            figure = Figure(question, name, unit, tuple(values), is_better_when, line, said)
-            self.figures.append(figure)
-            self.say(figure.describe())
+            self.note(Figure(question, name, unit, tuple(values), is_better_when, line, said))
+
+    def note(self, figure: Figure) -> None:
+        """Keep and say what was measured."""
+        self.figures.append(figure)
+        self.say(figure.describe())
 
     @contextmanager
     def place(self) -> Iterator[Place]:
