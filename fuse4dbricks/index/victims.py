@@ -9,8 +9,10 @@ inside the stretch already scanned (the clock went back) voids the list.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 from fuse4dbricks.index.connection import Binds, Row
 from fuse4dbricks.index.records import Share, Victim, VictimQuery
@@ -18,14 +20,14 @@ from fuse4dbricks.index.records import Share, Victim, VictimQuery
 #: Runs a statement in the writer's transaction and gives its rows.
 Select = Callable[[str, Binds], list[Row]]
 
-#: Candidates per scan: 128 batches, 4 MB of RAM. With 1,000,000 chunks a scan takes 0.15 s, 5 us for each of these.
-SCAN_ROWS = 32_768
+#: Candidates per scan: 256 batches, 1.5 MiB of RAM. With 1,000,000 chunks a scan takes 0.15 to 0.2 s, 3 us for each.
+SCAN_ROWS = 65_536
 
 #: Users and catalogs over their quota whose candidates are kept.
 MAX_LISTS = 16
 
 _SCAN = """
-    SELECT last_access_ms, id, version_id FROM chunk
+    SELECT last_access_ms, id, coalesce(version_id, 0) FROM chunk
     WHERE pinned = 0 AND {whose} AND (last_access_ms, id) > (?, ?)
     ORDER BY last_access_ms, id LIMIT ?"""
 
@@ -40,8 +42,8 @@ _CANDIDATE = "SELECT last_access_ms, pinned, name, length, disk_bytes FROM chunk
 
 _BEFORE_ALL = (-(1 << 63), 0)
 
-#: last_access_ms, id, version_id.
-_Candidate = tuple[int, int, int | None]
+#: Numbers of one candidate: last_access_ms, id and version_id, which is 0 where there is none.
+_WIDTH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,13 @@ class VictimList:
     def __init__(self, share: Share | None) -> None:
         self._scan = _SCAN.format(whose="TRUE" if share is None else _WHOSE[share.kind])
         self._whose = () if share is None else (share.host, share.name)
-        self._candidates: list[_Candidate] = []
+        # Flat, because a tuple for each would take 10 MB as long as the cache is full.
+        self._candidates = array("q")
         self._horizon = _BEFORE_ALL
 
     def forget(self) -> None:
         """Scan again next time."""
-        self._candidates = []
+        self._candidates = array("q")
         self._horizon = _BEFORE_ALL
 
     def note_use(self, last_access_ms: int) -> None:
@@ -104,17 +107,17 @@ class VictimList:
         older_ms = None if query.older_than is None else int(query.older_than * 1000)
         size, count = query.free_bytes or 0, query.free_chunks or 0
         chosen: list[Chosen] = []
-        spared: list[_Candidate] = []
+        spared = array("q")
         position = 0
         while len(chosen) < limit:
             if position == len(self._candidates) and not self._extend(select):
                 break
-            used, row_id, version_id = candidate = self._candidates[position]
+            used, row_id, version_id = candidate = self._candidates[position : position + _WIDTH]
             if size <= 0 and count <= 0 and (older_ms is None or used >= older_ms):
                 break
-            position += 1
+            position += _WIDTH
             if version_id in protected:
-                spared.append(candidate)
+                spared.extend(candidate)
                 continue
             victim = _load_candidate(select, used, row_id)
             if victim is not None:
@@ -128,8 +131,9 @@ class VictimList:
         found = select(self._scan, (*self._whose, *self._horizon, SCAN_ROWS))
         if not found:
             return False
-        self._candidates.extend((used, row_id, version_id) for used, row_id, version_id in found)
-        self._horizon = self._candidates[-1][:2]
+        self._candidates.extend(chain.from_iterable(found))
+        used, row_id, _ = found[-1]
+        self._horizon = (used, row_id)
         return True
 
 
