@@ -107,6 +107,22 @@ def test_a_small_ram_cache_still_leaves_room_to_read_ahead() -> None:
     assert config(ram_cache_mb=16).window_bytes == 64 * MIB
 
 
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({}, 2.5 * GIB),
+        ({"disk_cache_gb": 1000}, 4 * GIB),
+        ({"quota_user_gb": 4, "quota_catalog_gb": 8}, GIB),
+        ({"disk_cache_gb": 0, "quota_user_gb": 4}, 0),
+        ({"prefetch_files": False}, 0),
+    ],
+)
+def test_a_file_that_is_read_all_over_may_take_a_part_of_the_cache(
+    options: dict[str, Any], most: float
+) -> None:
+    assert config(**options).gather_bytes == most
+
+
 def test_the_token_is_not_in_the_repr() -> None:
     assert "canary" not in repr(config(token=Token("canary-123")))
 
