@@ -23,7 +23,7 @@ MOST_RUNS = 8
 #: Chunks that may wait for the disk.
 MOST_UNSTORED = 32
 #: Runs looked at in one turn of the loop, a few µs each; the next miss goes on from there.
-LOOKS = 256
+LOOKS = 64
 
 
 class Gathering:
