@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 from benchmarks.scene import WIDE, WIDE_FOLDERS, Measure, Scene
 from benchmarks.subjects import Place, ours
@@ -74,4 +75,6 @@ def run(scene: Scene) -> None:
         "cp -r": copying,
         "cache warm, again": warming(is_again=True),
     }
-    scene.compare("10,000 small files into the cache", subjects, unit="s", is_better_when="lower")
+    # One round: 10,000 calls at 95 a second are 105 s, more than all noise, and five rounds were half an hour.
+    once = replace(scene, rounds=1)
+    once.compare("10,000 small files into the cache", subjects, unit="s", is_better_when="lower")
