@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import trio
 
 from fuse4dbricks.cache.reading.density import FEWEST_MISSES, STAKE
 from fuse4dbricks.cache.reading.gathering import MOST_UNSTORED, RUN
 from fuse4dbricks.cache.reading.opened import LateReader
-from fuse4dbricks.errors import ServerFailure
+from fuse4dbricks.errors import ServerFailure, VersionChanged
 from fuse4dbricks.workspace.limits import Urgency
-from tests.support.reading import CHUNK, PATH, Rig, content_of, reading_rig
+from tests.support.reading import CHUNK, PATH, Rig, content_of, reading_rig, version_of
 
 COUNT = 400
 CONTENT = content_of(COUNT * CHUNK)
@@ -117,6 +118,33 @@ async def test_it_goes_no_faster_than_the_disk() -> None:
             await rig.settle()
         reader.close()
         assert set(rig.source.sent.values()) == {1}
+
+
+async def test_a_file_that_changes_meanwhile_ends_it_and_nothing_of_the_new_one_is_kept_as_the_old() -> None:
+    new = content_of(COUNT * CHUNK, seed=2)
+    async with reading_rig(CONTENT, most_gathered=ALL) as rig:
+        old, reader = rig.source.files[PATH][0], rig.open()
+        await read_chunks(reader, ORDER[: FEWEST_MISSES - 1])
+        await rig.settle()
+        rig.source.hold()
+        for index in ORDER[FEWEST_MISSES - 1 : DENSE]:
+            rig.supervisor.start_soon("reader", reader.read, index * CHUNK, 1)
+            await rig.settle()
+        assert count_ahead(rig) > 0
+        rig.source.files[PATH] = version_of(new, modified=2), new
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.source.let_go)
+            for index in range(COUNT):
+                try:
+                    piece = await reader.read(index * CHUNK, CHUNK)
+                except VersionChanged:
+                    break
+                assert piece == CONTENT[index * CHUNK : (index + 1) * CHUNK]
+        with pytest.raises(VersionChanged):
+            await reader.read(0, 1)
+        reader.close()
+        assert (await rig.settle()).extents == 0
+        assert not [key for key in rig.disk.stored if key[1] == old]
 
 
 async def test_a_failure_ends_it_and_is_nobodys_error() -> None:
