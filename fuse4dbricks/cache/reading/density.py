@@ -2,12 +2,14 @@
 
 The difficulty: a random reader of 4 KiB in 16 GiB must cost one chunk a read and no more, while one who shuffles the
 records of 512 MiB will have had all of it soon, and each chunk is a round trip for which he waits (36 ms on a common
-line: 18 s for what 4 s bring in large reads). Nothing tells the two apart but how dense his misses lie, so the rest is
+line: 18 s where the line could bring it in 2). Nothing tells the two apart but how dense his misses lie, so the rest is
 fetched as a bet: only from an eighth of what lies between his misses on, three chunks for each that he has paid for
 at first, and all of it when that turned out to be what he reads.
 """
 
 from __future__ import annotations
+
+import enum
 
 #: Misses before anything is said of a reader: 64 random places of 512 MiB in chunks of 1 MiB are an eighth of it.
 FEWEST_MISSES = 64
@@ -17,6 +19,15 @@ SPARSEST = 8
 STAKE = 3
 #: Reads after the first bet that tell whether it was right.
 TRIAL_READS = 16
+
+
+class _Stage(enum.Enum):
+    """How much has been fetched for the misses so far."""
+
+    NOTHING = enum.auto()
+    FIRST_BET = enum.auto()
+    TRIAL = enum.auto()
+    ALL = enum.auto()
 
 
 class Density:
@@ -48,7 +59,7 @@ class Density:
         self._misses = 0
         self._latest = 0
         self._back = 0
-        self._stage = 0
+        self._stage = _Stage.NOTHING
         self._bet = 0
         self._trial_seeks = 0
         self._trial_misses = 0
@@ -64,21 +75,31 @@ class Density:
         self._misses += 1
         start, stop = (self.span.start, self.span.stop) if self.span else (index, index)
         self.span = range(min(start, index), max(stop, index + 1))
-        if self._stage == 0 and self._is_dense:
-            self._stage, self._bet = 1, STAKE * self._misses
+        if self._stage is _Stage.NOTHING and self._is_dense:
+            self._bet = STAKE * self._misses
+            is_all = self._misses + self._bet >= len(self.span)
+            self._stage = _Stage.ALL if is_all else _Stage.FIRST_BET
             return self._bet
-        if self._stage == 2 and self._is_proved:
-            self._stage = 3
-            return len(self.span)
+        if self._stage is _Stage.TRIAL and self.seeks - self._trial_seeks >= TRIAL_READS:
+            # One miss far away makes a span of which nothing is known: dense it must still be.
+            if self._is_dense and self._is_proved:
+                self._stage = _Stage.ALL
+                return len(self.span)
+            self._begin_trial()
         return 0
 
     def landed(self) -> None:
         """All of the last bet has come: what follows shows whether it was right."""
-        if self._stage == 1:
-            self._stage, self._trial_seeks, self._trial_misses = 2, self.seeks, self._misses
-        elif self._stage == 3:
+        if self._stage is _Stage.FIRST_BET:
+            self._stage = _Stage.TRIAL
+            self._begin_trial()
+        elif self._stage is _Stage.ALL:
             # What he misses from now on lies elsewhere, or has left the cache.
             self._begin()
+
+    def _begin_trial(self) -> None:
+        """Only what is read from now on counts: a thousand hits of an hour ago prove nothing of the next miss."""
+        self._trial_seeks, self._trial_misses = self.seeks, self._misses
 
     @property
     def _is_dense(self) -> bool:
@@ -88,8 +109,8 @@ class Density:
 
     @property
     def _is_proved(self) -> bool:
-        """Whether reads hit at least half as often as they would by chance, all over the span."""
+        """Whether reads of the trial hit at least half as often as they would by chance, all over the span."""
         reads = self.seeks - self._trial_seeks
         hits = reads - (self._misses - self._trial_misses)
         held = self._bet + self._trial_misses
-        return reads >= TRIAL_READS and 2 * hits * len(self.span) >= reads * held
+        return 2 * hits * len(self.span) >= reads * held

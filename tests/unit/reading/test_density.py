@@ -66,6 +66,26 @@ def test_what_came_by_chance_alone_is_no_proof_before_enough_reads(trial: Densit
     assert miss_all(trial, [9]) == [512]
 
 
+def test_one_miss_far_away_after_many_hits_is_no_reason_to_fetch_all_that_lies_between(
+    trial: Density,
+) -> None:
+    trial.seeks += 100_000
+    assert miss_all(trial, [3000]) == []
+
+
+def test_hits_of_long_ago_prove_nothing_of_what_is_missed_now(trial: Density) -> None:
+    trial.seeks += 100_000
+    assert miss_all(trial, [600]) == [], "its misses are an eighth of 512 chunks, and no more"
+    assert miss_all(trial, shuffled(512, seed=2)) == []
+
+
+def test_where_the_first_bet_is_all_the_rest_another_part_of_the_file_is_another_bet() -> None:
+    density = Density()
+    assert miss_all(density, [0, 99, *shuffled(100)[: FEWEST_MISSES - 2]]) == [STAKE * FEWEST_MISSES]
+    density.landed()
+    assert len(density.span) == 0
+
+
 def test_another_part_of_the_file_is_another_bet(trial: Density) -> None:
     trial.seeks += TRIAL_READS
     miss_all(trial, [7])

@@ -49,7 +49,7 @@ async def test_who_reads_all_over_has_the_rest_fetched_and_nothing_twice() -> No
         assert len(rig.source.calls) < COUNT // 2
 
 
-async def test_what_it_fetches_by_itself_waits_behind_everybody() -> None:
+async def test_it_asks_for_short_runs_and_as_what_nobody_waits_for() -> None:
     async with reading_rig(CONTENT, most_gathered=ALL) as rig:
         reader = rig.open()
         await read_chunks(reader, ORDER[:DENSE])
