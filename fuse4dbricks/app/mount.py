@@ -27,7 +27,6 @@ from fuse4dbricks.app.memory import give_back_memory
 from fuse4dbricks.app.signing_in import SigningIn, open_signing_in, site_of
 from fuse4dbricks.app.storage import Storage, open_storage
 from fuse4dbricks.app.surroundings import check_apart, check_fuse, prepare_mountpoint
-from fuse4dbricks.app.trust import trust_with
 from fuse4dbricks.cache.connectivity import Connectivity
 from fuse4dbricks.cache.counting import CountKeeper
 from fuse4dbricks.cache.disk import DiskLimits, DiskTier
@@ -48,6 +47,7 @@ from fuse4dbricks.fuse.session import SessionOptions, serve
 from fuse4dbricks.paths import RemotePath
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
+from fuse4dbricks.trust import TrustAhead
 from fuse4dbricks.vfs.attributes import Look
 from fuse4dbricks.vfs.explaining.explainer import Inquiry
 from fuse4dbricks.vfs.filesystem import Filesystem
@@ -108,14 +108,14 @@ class Base:
         return AttendedSource(self.workspace.files, self.connectivity)
 
 
-async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
+async def run_mount(config: MountConfig, trust: TrustAhead, *, on_ready: Callable[[], None]) -> None:
     """Mount as ``config`` says until a signal or an unmount ends it; ``on_ready`` is called when it answers.
 
     Raises:
         UserError: the options or the surroundings do not allow it; nothing is left behind.
     """
     clock, metrics = SystemClock(), Metrics()
-    verify = trust_with(config.ca_file)
+    verify = trust.get()
     workspace = workspace_of(config, clock, metrics, verify)
     mountpoint = await trio.to_thread.run_sync(_prepare, config)
     ending = Ending()
@@ -170,10 +170,8 @@ async def run_mount(config: MountConfig, *, on_ready: Callable[[], None]) -> Non
         await serve(filesystem, metrics, options, stop=ending.wanted, on_ready=on_ready)
 
 
-def workspace_of(
-    config: MountConfig, clock: Clock, metrics: Metrics, verify: ssl.SSLContext | None
-) -> Workspace:
-    """The client of the workspace, which trusts ``verify`` (None: the usual trust); not connected yet.
+def workspace_of(config: MountConfig, clock: Clock, metrics: Metrics, verify: ssl.SSLContext) -> Workspace:
+    """The client of the workspace, which trusts ``verify``; not connected yet.
 
     Raises:
         UserError: its address is not usable.
@@ -196,7 +194,7 @@ async def open_base(
     mountpoint: Path,
     clock: Clock,
     metrics: Metrics,
-    verify: ssl.SSLContext | None,
+    verify: ssl.SSLContext,
     ending: Ending | None = None,
     counts: CountKeeper | None = None,
 ) -> Base:

@@ -81,7 +81,7 @@ def site_of(
     config: MountConfig,
     *,
     clock: Clock,
-    verify: ssl.SSLContext | None,
+    verify: ssl.SSLContext,
     weather: Weather = FAIR,
 ) -> Site:
     """What the sources know of the workspace."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from fuse4dbricks.auth.source import SourceFailure
+from fuse4dbricks.trust import no_trust, usual_trust
 
 #: Seconds for connecting and between two pieces of an answer.
 NETWORK_SECONDS = 10.0
@@ -22,18 +23,11 @@ NETWORK_SECONDS = 10.0
 def client_options(url: str, verify: ssl.SSLContext | None) -> dict[str, Any]:
     """For an httpx client that speaks to ``url``; proxies of the environment are not for this machine's own ports."""
     return {
-        "verify": verify or _usual_trust(url),
+        "verify": verify or (no_trust() if urlsplit(url).scheme == "http" else usual_trust()),
         "timeout": httpx.Timeout(NETWORK_SECONDS),
         "trust_env": not is_loopback(url),
         "follow_redirects": False,
     }
-
-
-def _usual_trust(url: str) -> ssl.SSLContext:
-    """Reading the system's authorities takes 20 ms, which plain http on loopback does not need."""
-    if urlsplit(url).scheme == "http":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx.create_ssl_context()
 
 
 def is_loopback(url: str) -> bool:

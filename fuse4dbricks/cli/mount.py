@@ -16,6 +16,7 @@ from fuse4dbricks.auth.variables import SECRETS, Variables, read_variables
 from fuse4dbricks.cli.options import ENVIRONMENT, mount_options
 from fuse4dbricks.config import MountConfig
 from fuse4dbricks.errors import ConfigError, InvalidWrite
+from fuse4dbricks.trust import TrustAhead
 
 
 @click.command(context_settings=ENVIRONMENT)
@@ -61,6 +62,7 @@ def run(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
         forbid_core_dumps()
     reuse_buffers()
     descriptor_table.make_room()
+    trust = TrustAhead(config.ca_file)
     # Here and not at the top: they bring trio, httpx, apsw and pyfuse3, which --help does not need.
     with made_for_good():
         import trio  # noqa: PLC0415
@@ -69,4 +71,4 @@ def run(config: MountConfig, *, on_ready: Callable[[], None]) -> None:
         from fuse4dbricks.telemetry.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(debug=config.debug)
-    trio.run(lambda: run_mount(config, on_ready=on_ready))
+    trio.run(lambda: run_mount(config, trust, on_ready=on_ready))

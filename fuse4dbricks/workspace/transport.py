@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from fuse4dbricks.errors import ConfigError
+from fuse4dbricks.trust import no_trust, usual_trust
 from fuse4dbricks.workspace.dialing import Dialer
 from fuse4dbricks.workspace.pool import Pool
 from fuse4dbricks.workspace.retry import Patience
@@ -41,7 +42,7 @@ def open_transport(
     Raises:
         ConfigError: the certificate file or the proxy that the environment names cannot be used.
     """
-    trust = verify or _usual_trust(url)
+    trust = verify or (no_trust() if url.scheme == "http" else usual_trust())
     trust.set_alpn_protocols(["http/1.1"])
     dialer = Dialer(trust, _proxy(url), _socket_options(patience))
     return Pool(dialer, keep=KEEPALIVE_EXPIRY, most=connections)
@@ -68,17 +69,6 @@ def proxy_for(url: WorkspaceUrl) -> str | None:
     if proxy and "://" not in proxy:
         return f"http://{proxy}"
     return proxy or None
-
-
-def _usual_trust(url: WorkspaceUrl) -> ssl.SSLContext:
-    if url.scheme == "http":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:
-        raise ConfigError(
-            f"the certificates named by SSL_CERT_FILE cannot be used: {error.strerror}"
-        ) from None
 
 
 def _socket_options(patience: Patience) -> list[tuple[int, int, int]]:

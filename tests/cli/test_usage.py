@@ -184,7 +184,7 @@ def test_each_flag_has_its_variable(monkeypatch: pytest.MonkeyPatch, mnt: Path, 
 def test_a_bug_is_one_line_unless_asked_for_more(mnt: Path, debug: bool) -> None:
     code = (
         "import sys\nimport fuse4dbricks.app.mount as app\nfrom fuse4dbricks.cli.main import main\n"
-        "async def run_mount(config, *, on_ready):\n"
+        "async def run_mount(config, trust, *, on_ready):\n"
         "    raise ExceptionGroup('two', [KeyError('Bearer canary-0123456789'), ValueError('x')])\n"
         "app.run_mount = run_mount\nsys.exit(main(sys.argv[1:]))\n"
     )

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fuse4dbricks.app.trust import trust_with
 from fuse4dbricks.auth.entra import EntraSite
 from fuse4dbricks.auth.issuers import Site
 from fuse4dbricks.auth.renewing import Renewing
@@ -17,6 +16,7 @@ from fuse4dbricks.concurrency.supervise import Supervisor, supervised
 from fuse4dbricks.devworkspace.server import LocalWorkspace
 from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
+from fuse4dbricks.trust import trust_with
 from fuse4dbricks.workspace.url import parse_workspace_url
 from tests.support.fakes import HandClock
 

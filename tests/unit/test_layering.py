@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "fuse4dbricks"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "paths", "entry", "clock", "units", "tokens", "visibility", "weather", "buffers"),
+    ("errors", "paths", "entry", "clock", "units", "tokens", "visibility", "weather", "buffers", "trust"),
     ("concurrency", "telemetry"),
     ("auth", "workspace", "index", "chunks"),
     ("cache", "access"),

@@ -17,7 +17,6 @@ import trio
 from fuse4dbricks.app.attending import warm_scene
 from fuse4dbricks.app.mount import build_access, build_disk, build_metadata, open_base, workspace_of
 from fuse4dbricks.app.storage import open_storage
-from fuse4dbricks.app.trust import trust_with
 from fuse4dbricks.app.upkeep.attendant import Attendant
 from fuse4dbricks.cache.disk import DiskTier
 from fuse4dbricks.clock import SystemClock
@@ -25,6 +24,7 @@ from fuse4dbricks.config import MountConfig
 from fuse4dbricks.errors import CacheFolderError
 from fuse4dbricks.index.report import load_report
 from fuse4dbricks.telemetry.metrics import Metrics
+from fuse4dbricks.trust import trust_with
 from fuse4dbricks.units import GIB, KIB
 
 #: Stands for a mount point where there is none.
