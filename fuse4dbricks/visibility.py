@@ -66,7 +66,7 @@ class Visibility:
         """Whether there is anything at ``path`` for anybody."""
         if not self.allowed and not self.denied:
             return True
-        parts = tuple(part.lower() for part in path.parts[:LEVELS])
+        parts = path.folded[:LEVELS]
         if any(len(pattern) <= len(parts) and _agree(pattern, parts) for pattern in self.denied):
             return False
         return not self.allowed or any(_agree(pattern, parts) for pattern in self.allowed)

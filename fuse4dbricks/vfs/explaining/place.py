@@ -57,5 +57,5 @@ def parse_place(raw: bytes, root: RemotePath) -> Place:
 
 
 def _is_below(path: RemotePath, root: RemotePath) -> bool:
-    """Whether a mount of ``root`` shows it, or is on the way there. Names of securables are case-insensitive."""
-    return [part.lower() for part in path.parts[: root.depth]] == [part.lower() for part in root.parts]
+    """Whether a mount of ``root`` shows it. Names of securables are case-insensitive, those of folders are not."""
+    return path.folded[: root.depth] == root.folded
