@@ -252,7 +252,9 @@ class MountConfig:
         "auto: fetch large files straight from the cloud store where the workspace gives out URLs for that; never.",
     )
 
-    debug: bool = _option(False, "Log every detail, show tracebacks and allow core dumps.")
+    debug: bool = _option(
+        False, "Log each call and each failed request, show tracebacks and allow core dumps."
+    )
 
     def __post_init__(self) -> None:
         for option in option_fields():

@@ -22,7 +22,7 @@ CACHE_GB = 1.0
 
 @click.command()
 @click.argument("mountpoint", required=False, type=click.Path(path_type=Path))
-@click.option("--debug", is_flag=True, help="Log every detail and show tracebacks.")
+@click.option("--debug", is_flag=True, help="Log each call and each failed request, and show tracebacks.")
 def demo(mountpoint: Path | None, debug: bool) -> None:
     """Mount a made-up workspace, served from this machine, on MOUNTPOINT (default: a new temporary folder).
 

@@ -30,7 +30,7 @@ from fuse4dbricks.tokens import Token
 from fuse4dbricks.units import KIB, MIB
 from fuse4dbricks.workspace.body import Body
 from fuse4dbricks.workspace.dates import parse_http_date
-from fuse4dbricks.workspace.exchange import Call, Reply
+from fuse4dbricks.workspace.exchange import Call, Reply, log_reply
 from fuse4dbricks.workspace.limits import CallLimiter, Lane, Lease, Limits, Ticket, Urgency
 from fuse4dbricks.workspace.network import TRANSPORT_ERRORS, before_reply, timed_out
 from fuse4dbricks.workspace.replies import VIOLATION_TRIES, failure_of, is_page
@@ -196,9 +196,12 @@ class Caller:
     async def _send(self, request: httpx.Request, call: Call, budget: Budget) -> httpx.Response:
         self.metrics.count("remote.calls", kind=call.kind)
         failure: RemoteError | Setback = timed_out(call.what, "the reply")
-        with trio.move_on_at(min(budget.deadline, trio.current_time() + self.patience.response)):
+        began = trio.current_time()
+        with trio.move_on_at(min(budget.deadline, began + self.patience.response)):
             try:
-                return await self._transport.handle_async_request(request)
+                response = await self._transport.handle_async_request(request)
+                log_reply(call.what, response.status_code, began, call.headers.get("Range"))
+                return response
             except TRANSPORT_ERRORS as error:
                 failure = before_reply(call.what, error)
         # Outside the except block: the context of theirs would hold the request's headers.

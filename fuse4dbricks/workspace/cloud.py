@@ -44,7 +44,7 @@ from fuse4dbricks.telemetry.metrics import Metrics
 from fuse4dbricks.tokens import Token
 from fuse4dbricks.units import KIB, MIB
 from fuse4dbricks.workspace.body import Body
-from fuse4dbricks.workspace.exchange import Reply
+from fuse4dbricks.workspace.exchange import Reply, log_reply
 from fuse4dbricks.workspace.limits import CallLimiter, Lane, Ticket, Urgency
 from fuse4dbricks.workspace.network import TRANSPORT_ERRORS
 from fuse4dbricks.workspace.presigned import SignedUrl, checked, is_expiry
@@ -216,13 +216,15 @@ class CloudStore:
             "Range": f"bytes={span.start}-{span.stop - 1}",
         }
         self._metrics.count("remote.calls", kind="cloud")
-        reason = "it does not answer"
+        reason, began = "it does not answer", trio.current_time()
         with trio.move_on_after(REPLY_PATIENCE):
             try:
                 request = httpx.Request(
                     "GET", signed.url, headers=headers, extensions={"timeout": {"connect": CONNECT_PATIENCE}}
                 )
-                return await self._store(signed.origin).handle_async_request(request)
+                response = await self._store(signed.origin).handle_async_request(request)
+                log_reply(_WHAT, response.status_code, began, headers["Range"])
+                return response
             except (*TRANSPORT_ERRORS, ConfigError):
                 reason = "it cannot be reached"
         # Outside the except block: the context would hold the URL.

@@ -6,15 +6,19 @@ it may be cancelled at any await. So the two travel together in a :class:`Reply`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 import httpx
+import trio
 
 from fuse4dbricks.workspace.body import Body
 from fuse4dbricks.workspace.limits import CallLimiter, Lane, Lease
+
+logger = logging.getLogger("fuse4dbricks.workspace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +85,10 @@ class Reply:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def log_reply(what: str, status: int, began: float, span: str | None) -> None:
+    """For who debugs: a call that began at trio's time ``began`` has its reply; ``span`` is its Range header."""
+    if logger.isEnabledFor(logging.DEBUG):
+        milliseconds = 1000 * (trio.current_time() - began)
+        logger.debug("%s: %d after %.0f ms%s", what, status, milliseconds, f", {span}" if span else "")

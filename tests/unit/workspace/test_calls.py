@@ -57,6 +57,18 @@ async def test_a_call_is_sent_once_with_what_it_needs() -> None:
     assert sent.is_closed
 
 
+async def test_who_debugs_sees_each_call_and_no_token(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="fuse4dbricks")
+    async with scripted([refusal(503, "TEMPORARILY_UNAVAILABLE"), reply(EMPTY)]) as (workspace, _):
+        await workspace.files.fetch_page(TOKEN, FOLDER)
+    what = "GET /api/2.0/fs/directories/Volumes/c/s/v"
+    lines = [row.getMessage() for row in caplog.records if row.getMessage().startswith(what)]
+    assert [line.partition(" after ")[0] for line in lines] == [f"{what}: 503", f"{what}: 200"]
+    assert "canary" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "first",
     [
