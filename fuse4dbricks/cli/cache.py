@@ -85,7 +85,8 @@ def check(fix: bool, disk_cache_dir: Path | None, as_json: bool) -> None:
     document = {**_described(left), "fixed": _described(found) if fixed else None}
     _print(as_json, document, [*(_told(found) if fixed else ()), *_told(left)])
     if not left.is_clean:
-        raise CacheNotInOrderError("the cache is not in order" + ("" if fix else "; --fix puts it right"))
+        advice = "; --fix puts it right (what a crash has left, a mount does in its first minute)"
+        raise CacheNotInOrderError("the cache is not in order" + ("" if fix else advice))
 
 
 def _described(found: Inspection) -> dict[str, Any]:
