@@ -297,6 +297,12 @@ class DictDisk:
             self.stored[key] = bytes(payload)
             on_done()
 
+    def give_up_all(self) -> None:
+        """Finish what was accepted, and store none of it, as a disk without room does."""
+        waiting, self.publishing = self.publishing, []
+        for _, _, on_done in waiting:
+            on_done()
+
     async def drop_version(self, path: RemotePath, version: Version) -> None:
         await trio.lowlevel.checkpoint()
         self.dropped.append(version)

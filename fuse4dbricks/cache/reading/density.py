@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import enum
 
-#: Misses before anything is said of a reader: 64 random places of 512 MiB in chunks of 1 MiB are an eighth of it.
+#: Chunks that must have been missed before anything is said of a reader: 64 random ones of 512 are an eighth.
+#: After a bet that was wrong twice as many, and so on: what he loses by wrong bets grows with their logarithm.
 FEWEST_MISSES = 64
 #: One in so many chunks between the first and the last miss makes the misses dense.
 SPARSEST = 8
 #: Chunks of the first bet for each miss: what was for nothing is at most three times what was needed.
 STAKE = 3
-#: Reads after the first bet that tell whether it was right.
+#: Chunks that he comes to after the first bet, each counted once, that tell whether it was right.
 TRIAL_READS = 16
 
 
 class _Stage(enum.Enum):
-    """How much has been fetched for the misses so far."""
+    """How much has been fetched for the misses so far; ALL may be the first bet, of a small span."""
 
     NOTHING = enum.auto()
     FIRST_BET = enum.auto()
@@ -33,36 +34,34 @@ class _Stage(enum.Enum):
 class Density:
     """One handle's misses since it began to read at random. Pure: chunk numbers in, how many to fetch out.
 
+    Args:
+        most: chunks from the first to the last miss, at most: what lies further apart is not seen as one.
+
     Attributes:
-        seeks: reads that were not the next of a run, misses or not.
         span: chunks from the first to the last miss.
     """
 
-    __slots__ = (
-        "_back",
-        "_bet",
-        "_latest",
-        "_misses",
-        "_stage",
-        "_trial_misses",
-        "_trial_seeks",
-        "seeks",
-        "span",
-    )
+    __slots__ = ("_back", "_bet", "_fewest", "_latest", "_missed", "_most", "_stage", "_trial", "span")
 
-    def __init__(self) -> None:
-        self.seeks = 0
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._fewest = FEWEST_MISSES
         self._begin()
 
     def _begin(self) -> None:
         self.span = range(0)
-        self._misses = 0
+        self._missed: set[int] = set()
         self._latest = 0
         self._back = 0
         self._stage = _Stage.NOTHING
         self._bet = 0
-        self._trial_seeks = 0
-        self._trial_misses = 0
+        #: Chunk that he came to in the trial, having not missed it before → whether the bet had brought it.
+        self._trial: dict[int, bool] = {}
+
+    def sought(self, index: int) -> None:
+        """A seek led to a chunk, be it here or not; if not, :meth:`missed` follows. Cheap: called for each of them."""
+        if self._stage is _Stage.TRIAL and index not in self._missed and len(self._trial) < self._most:
+            self._trial.setdefault(index, index in self.span)
 
     def missed(self, index: int) -> int:
         """A seek led to a chunk that is neither here nor under way.
@@ -70,47 +69,59 @@ class Density:
         Returns:
             How many chunks of the span are worth fetching now, ahead of need.
         """
-        self._back += index < self._latest
-        self._latest = index
-        self._misses += 1
-        start, stop = (self.span.start, self.span.stop) if self.span else (index, index)
-        self.span = range(min(start, index), max(stop, index + 1))
+        if index not in self._missed:
+            if self._stage is _Stage.TRIAL:
+                self._trial[index] = False
+            self._note(index)
         if self._stage is _Stage.NOTHING and self._is_dense:
-            self._bet = STAKE * self._misses
-            is_all = self._misses + self._bet >= len(self.span)
+            self._bet = STAKE * len(self._missed)
+            is_all = len(self._missed) + self._bet >= len(self.span)
             self._stage = _Stage.ALL if is_all else _Stage.FIRST_BET
             return self._bet
-        if self._stage is _Stage.TRIAL and self.seeks - self._trial_seeks >= TRIAL_READS:
-            # One miss far away makes a span of which nothing is known: dense it must still be.
+        if self._stage is _Stage.TRIAL and len(self._trial) >= TRIAL_READS:
+            # One miss at some distance makes a span of which nothing is known: dense it must still be.
             if self._is_dense and self._is_proved:
-                self._stage = _Stage.ALL
+                self._stage, self._fewest = _Stage.ALL, FEWEST_MISSES
                 return len(self.span)
-            self._begin_trial()
+            self._fewest *= 2
+            self._begin()
+            self._note(index)
         return 0
 
-    def landed(self) -> None:
-        """All of the last bet has come: what follows shows whether it was right."""
+    def settled(self) -> None:
+        """Nothing of the last bet is under way any more: what follows shows whether it was right."""
         if self._stage is _Stage.FIRST_BET:
             self._stage = _Stage.TRIAL
-            self._begin_trial()
+            self._trial.clear()
         elif self._stage is _Stage.ALL:
             # What he misses from now on lies elsewhere, or has left the cache.
             self._begin()
 
-    def _begin_trial(self) -> None:
-        """Only what is read from now on counts: a thousand hits of an hour ago prove nothing of the next miss."""
-        self._trial_seeks, self._trial_misses = self.seeks, self._misses
+    def _note(self, index: int) -> None:
+        """Count a miss of a chunk that was not missed before."""
+        span = range(min(self.span.start, index), max(self.span.stop, index + 1)) if self.span else range(0)
+        if not span or len(span) > self._most:
+            if self._stage is not _Stage.NOTHING:
+                return  # not what the bet is about
+            # As the table of contents at the end of an archive, before its parts are read.
+            self._begin()
+            span = range(index, index + 1)
+        self._back += index < self._latest
+        self._latest = index
+        self._missed.add(index)
+        self.span = span
 
     @property
     def _is_dense(self) -> bool:
-        # Who goes through a file in strides has his misses in order, and comes to none that lie between.
-        is_shuffled = self._misses <= 4 * self._back <= 3 * self._misses
-        return is_shuffled and self._misses >= FEWEST_MISSES and SPARSEST * self._misses >= len(self.span)
+        count = len(self._missed)
+        # Who goes through a file in strides has his misses in order, and comes to none that lie between: of a shuffled
+        # reader's misses half lead back, and a quarter to three quarters must.
+        is_shuffled = count <= 4 * self._back <= 3 * count
+        return is_shuffled and count >= self._fewest and SPARSEST * count >= len(self.span)
 
     @property
     def _is_proved(self) -> bool:
-        """Whether reads of the trial hit at least half as often as they would by chance, all over the span."""
-        reads = self.seeks - self._trial_seeks
-        hits = reads - (self._misses - self._trial_misses)
-        held = self._bet + self._trial_misses
-        return 2 * hits * len(self.span) >= reads * held
+        """Whether the bet had brought what he came to at least half as often as by chance, all over the span."""
+        left = len(self.span) - len(self._missed)
+        # hits / reads >= 1/2 * bet / left
+        return 2 * sum(self._trial.values()) * left >= len(self._trial) * self._bet

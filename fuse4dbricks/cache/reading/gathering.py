@@ -8,7 +8,6 @@ and goes no faster than the disk can take it; what is not stored in the end was 
 
 from __future__ import annotations
 
-from fuse4dbricks.cache.reading.chunk import Chunk
 from fuse4dbricks.cache.reading.content import Content
 from fuse4dbricks.cache.reading.density import Density
 from fuse4dbricks.cache.reading.extent import Extent, Fan
@@ -16,7 +15,8 @@ from fuse4dbricks.cache.reading.ports import ViewerOf
 from fuse4dbricks.tokens import Viewer
 from fuse4dbricks.workspace.limits import Urgency
 
-#: Chunks of one remote read. Calls are what is scarce: at 95 a second, single chunks of 1 MiB are 95 MiB/s at most.
+#: Chunks of one remote read, or as many as one of a window may have. Calls are what is scarce: at 95 a second, single
+#: chunks of 1 MiB are 95 MiB/s at most.
 RUN = 8
 #: Remote reads at a time: as many as are made ahead of need, and two that wait for their turn.
 MOST_RUNS = 8
@@ -29,36 +29,53 @@ LOOKS = 64
 class Gathering:
     """What one handle's random reads make worth having. Close it."""
 
-    __slots__ = ("_content", "_density", "_extents", "_left", "_next", "_seen", "_unstored", "_viewer_of")
+    __slots__ = (
+        "_content",
+        "_density",
+        "_extents",
+        "_left",
+        "_looked",
+        "_next",
+        "_run",
+        "_span",
+        "_unstored",
+        "_viewer_of",
+    )
 
     def __init__(self, content: Content, viewer_of: ViewerOf) -> None:
+        tiers = content.tiers
         self._content = content
         self._viewer_of = viewer_of
-        self._density = Density()
-        self._extents: dict[Extent, list[Chunk]] = {}
-        self._unstored: list[Chunk] = []
+        self._density = Density(tiers.most_gathered // tiers.chunk_size)
+        self._run = min(RUN, max(1, tiers.shape.step // tiers.chunk_size))
+        self._extents: dict[Extent, list[int]] = {}
+        # Numbers: a chunk itself would hold its memory, uncounted, until the handle is closed.
+        self._unstored: list[int] = []
+        # So many chunks of the span are still to be asked for; so many have been looked at, the last before ``_next``.
+        self._span = range(0)
         self._left = 0
         self._next = 0
-        self._seen = 0
+        self._looked = 0
 
-    def sought(self) -> None:
-        """A read was not the next of a run (cheap: called for each of them)."""
-        self._density.seeks += 1
+    def sought(self, index: int) -> None:
+        """A read that was not the next of a run began in a chunk (cheap: called for each of them)."""
+        self._density.sought(index)
 
     def fetch_missed(self, run: range, reader: Fan) -> Extent:
         """Fetch what such a read waits for, and as much of what follows as one call brings that is to be fetched anyway."""
-        content, density = self._content, self._density
-        more = density.missed(run.start)
-        if more and len(density.span) * content.tiers.chunk_size <= content.tiers.most_gathered:
-            self._left, self._next, self._seen = more, run.stop, 0
+        content = self._content
+        bet = self._density.missed(run.start)
+        if bet:
+            self._left, self._span, self._next, self._looked = bet, self._density.span, run.stop, 0
             content.tiers.metrics.count("read.gatherings")
-        wider = range(run.start, max(run.stop, min(run.start + RUN, density.span.stop)))
-        if not self._left or not self._has_room(len(wider)):
-            return content.fetch(run, reader, Urgency.WAITED)
-        wider = content.get_absent(wider.start, wider.stop)[1][0]
-        extent = content.fetch(wider, reader, Urgency.WAITED)
-        self._follow(extent)
-        return extent
+        if self._left and run.start in self._span and self._has_room(max(len(run), self._run)):
+            stop = max(run.stop, min(run.start + self._run, self._span.stop))
+            absent = content.get_absent(run.start, stop)[1]
+            if absent and absent[0].start == run.start:
+                extent = content.fetch(absent[0], reader, Urgency.WAITED)
+                self._follow(extent)
+                return extent
+        return content.fetch(run, reader, Urgency.WAITED)
 
     def close(self) -> None:
         """Fetch no more; what nobody else wants stops."""
@@ -69,30 +86,45 @@ class Gathering:
 
     def go_on(self) -> None:
         """Fetch as much as may be under way; from the place of the last read, round the span."""
-        span = self._density.span
-        self._unstored = [chunk for chunk in self._unstored if chunk.is_publishing]
+        content = self._content
+        if not self._is_kept() or content.changed is not None:
+            self._left = 0
         for _ in range(LOOKS):
-            if self._seen >= len(span):
+            if self._looked >= len(self._span):
                 self._left = 0
-            if not self._left or len(self._extents) >= MOST_RUNS or not self._has_room(RUN):
+            if not self._left or len(self._extents) >= MOST_RUNS or not self._has_room(self._run):
                 break
-            first = self._next if self._next in span else span.start
-            self._next = min(first + RUN, span.stop)
-            self._seen += self._next - first
-            for run in self._content.get_absent(first, self._next)[1]:
-                self._follow(self._content.fetch(run, self, Urgency.AHEAD))
+            first = self._next if self._next in self._span else self._span.start
+            self._next = min(first + self._run, self._span.stop)
+            runs = content.get_absent(first, self._next)[1]
+            if runs:
+                self._follow(content.fetch(runs[0], self, Urgency.AHEAD))
+                self._next = runs[0].stop
+            self._looked += self._next - first
         if not self._left and not self._extents:
-            self._density.landed()
+            self._density.settled()
 
     def _follow(self, extent: Extent) -> None:
         extent.fans.add(self)
-        self._extents[extent] = list(extent.chunks)
+        self._extents[extent] = [chunk.index for chunk in extent.chunks]
         self._left = max(0, self._left - len(extent.chunks))
 
     def _has_room(self, count: int) -> bool:
         """Whether memory and the disk keep up with so many more chunks."""
         tiers = self._content.tiers
         return len(self._unstored) < MOST_UNSTORED and tiers.budget.has_room(count * tiers.chunk_size)
+
+    def _is_kept(self) -> bool:
+        """Whether all that came since this was last asked is on the disk or on its way; what is there is forgotten."""
+        unstored, self._unstored = self._unstored, []
+        is_kept = True
+        for index in unstored:
+            chunk = self._content.chunks.get(index)
+            if chunk is not None and chunk.is_publishing:
+                self._unstored.append(index)
+            else:
+                is_kept = is_kept and self._content.is_stored(index)
+        return is_kept
 
     # --- as a fan of its remote reads
 
@@ -102,12 +134,5 @@ class Gathering:
 
     def extent_ended(self, extent: Extent, /) -> None:
         """A remote read is over; one that failed is the last, and so is one that could not be stored."""
-        chunks = self._unstored + self._extents.pop(extent, [])
-        self._unstored = [chunk for chunk in chunks if chunk.is_publishing]
-        if all(chunk.is_publishing or self._is_stored(chunk) for chunk in chunks):
-            self.go_on()
-        else:
-            self._left = 0
-
-    def _is_stored(self, chunk: Chunk) -> bool:
-        return chunk.is_complete and self._content.is_stored(chunk.index)
+        self._unstored += self._extents.pop(extent, ())
+        self.go_on()

@@ -35,7 +35,7 @@ class Interest:
         self._is_elsewhere = self._window.observe(start, stop)
         if self._is_elsewhere:
             if self._gathering is not None:
-                self._gathering.sought()
+                self._gathering.sought(start // self._content.tiers.chunk_size)
             self.leave_all()
 
     def look_ahead(self) -> None:

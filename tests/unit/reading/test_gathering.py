@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
 import trio
 
+from fuse4dbricks.cache.reading.chunk import Chunk
 from fuse4dbricks.cache.reading.density import FEWEST_MISSES, STAKE
 from fuse4dbricks.cache.reading.gathering import MOST_UNSTORED, RUN
 from fuse4dbricks.cache.reading.opened import LateReader
@@ -158,3 +160,43 @@ async def test_a_failure_ends_it_and_is_nobodys_error() -> None:
         await rig.settle()
         reader.close()
         assert count_ahead(rig) <= 8, "no call follows those that were under way"
+
+
+async def test_what_the_disk_refuses_between_two_reads_is_noticed_by_the_next() -> None:
+    async with reading_rig(CONTENT, most_gathered=ALL, ram_bytes=0, window_bytes=64 * CHUNK) as rig:
+        reader = rig.open()
+        rig.disk.is_slow = True
+        for index in ORDER:
+            await read_chunks(reader, [index])
+            await rig.settle()
+            rig.disk.give_up_all()
+        reader.close()
+        ahead = [call for call in rig.source.calls if call.urgency is Urgency.AHEAD]
+        bets = rig.metrics.get("read.gatherings")
+        assert (
+            0
+            < sum(call.stop - call.start for call in ahead)
+            <= bets * (MOST_UNSTORED + 64 // 2 + RUN) * CHUNK
+        )
+        assert bets == 2, "the second after twice as many misses"
+
+
+async def test_what_is_stored_is_held_by_nothing_but_the_ram_cache_while_the_handle_is_open() -> None:
+    other = content_of(COUNT * CHUNK, seed=9)
+    async with reading_rig(CONTENT, other, most_gathered=ALL, ram_bytes=0, window_bytes=128 * CHUNK) as rig:
+        reader, next_reader = rig.open(), rig.open(path=PATH.parent.child("file1"))
+        rig.disk.is_slow = True
+        await read_chunks(reader, ORDER[:DENSE])
+        while (await rig.settle()).extents or rig.disk.publishing:
+            rig.disk.store_all()
+        assert len(rig.disk.stored) > DENSE + MOST_UNSTORED
+        for start in range(0, len(other), CHUNK):
+            await next_reader.read(start, CHUNK)
+            rig.disk.store_all()
+        await rig.settle()
+        rig.disk.store_all()
+        gc.collect()
+        held = sum(isinstance(thing, Chunk) for thing in gc.get_objects())
+        assert held * CHUNK <= rig.cache.get_gauges().ram_bytes + CHUNK
+        reader.close()
+        next_reader.close()
