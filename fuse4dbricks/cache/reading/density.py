@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 
 #: Chunks that must have been missed before anything is said of a reader: 64 random ones of 512 are an eighth.
-#: After a bet that was wrong twice as many, and so on: what he loses by wrong bets grows with their logarithm.
+#: After a bet that was wrong twice as many, and so on, so that wrong ones become rare.
 FEWEST_MISSES = 64
 #: One in so many chunks between the first and the last miss makes the misses dense.
 SPARSEST = 8
