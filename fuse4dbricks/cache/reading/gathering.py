@@ -2,11 +2,15 @@
 
 The difficulty: a random reader gives up with each seek what he wanted before, so what is fetched for his future must
 belong to somebody else; and it must delay nobody, him least: he waits for a chunk that is under way until what comes
-before it in the same reply is there. So a gathering is a handle without a reader, in short replies, few at a time,
-and goes no faster than the disk can take it; what is not stored in the end was fetched for nothing.
+before it in the same reply is there, and shares the line with the others (64 MiB at 1 MiB/s are 64 s, and the kernel's
+request is given up after 30). So a gathering is a handle without a reader, in short replies, one at first and more
+only while they take no longer than a second; and it goes on only while the disk takes what comes, for what is not
+stored in the end was fetched for nothing.
 """
 
 from __future__ import annotations
+
+import trio
 
 from fuse4dbricks.cache.reading.content import Content
 from fuse4dbricks.cache.reading.density import Density
@@ -18,8 +22,10 @@ from fuse4dbricks.workspace.limits import Urgency
 #: Chunks of one remote read, or as many as one of a window may have. Calls are what is scarce: at 95 a second, single
 #: chunks of 1 MiB are 95 MiB/s at most.
 RUN = 8
-#: Remote reads at a time: as many as are made ahead of need, and two that wait for their turn.
+#: Remote reads at a time: as many as are made ahead of need, and one that waits for its turn.
 MOST_RUNS = 8
+#: Seconds that a remote read may take: after one that took less twice as much is asked for at a time, else half as much.
+PROMPT_SECONDS = 1.0
 #: Chunks that may wait for the disk.
 MOST_UNSTORED = 32
 #: Runs looked at in one turn of the loop, a few µs each; the next miss goes on from there.
@@ -35,8 +41,9 @@ class Gathering:
         "_extents",
         "_left",
         "_looked",
+        "_most_run",
         "_next",
-        "_run",
+        "_pace",
         "_span",
         "_unstored",
         "_viewer_of",
@@ -47,8 +54,11 @@ class Gathering:
         self._content = content
         self._viewer_of = viewer_of
         self._density = Density(tiers.most_gathered // tiers.chunk_size)
-        self._run = min(RUN, max(1, tiers.shape.step // tiers.chunk_size))
-        self._extents: dict[Extent, list[int]] = {}
+        self._most_run = min(RUN, max(1, tiers.shape.step // tiers.chunk_size))
+        # Chunks that may be under way.
+        self._pace = self._most_run
+        # With when they began, and their chunks.
+        self._extents: dict[Extent, tuple[float, list[int]]] = {}
         # Numbers: a chunk itself would hold its memory, uncounted, until the handle is closed.
         self._unstored: list[int] = []
         # So many chunks of the span are still to be asked for; so many have been looked at, the last before ``_next``.
@@ -68,7 +78,9 @@ class Gathering:
         if bet:
             self._left, self._span, self._next, self._looked = bet, self._density.span, run.stop, 0
             content.tiers.metrics.count("read.gatherings")
-        if self._left and run.start in self._span and self._has_room(max(len(run), self._run)):
+        # He waits for this one: it is made longer only where the line is known to be quick.
+        is_quick = self._pace > self._most_run and len(self._extents) < MOST_RUNS
+        if self._left and is_quick and run.start in self._span and self._has_room(max(len(run), self._run)):
             stop = max(run.stop, min(run.start + self._run, self._span.stop))
             absent = content.get_absent(run.start, stop)[1]
             if absent and absent[0].start == run.start:
@@ -92,7 +104,7 @@ class Gathering:
         for _ in range(LOOKS):
             if self._looked >= len(self._span):
                 self._left = 0
-            if not self._left or len(self._extents) >= MOST_RUNS or not self._has_room(self._run):
+            if not self._left or len(self._extents) >= self._width or not self._has_room(self._run):
                 break
             first = self._next if self._next in self._span else self._span.start
             self._next = min(first + self._run, self._span.stop)
@@ -104,9 +116,19 @@ class Gathering:
         if not self._left and not self._extents:
             self._density.settled()
 
+    @property
+    def _run(self) -> int:
+        """Chunks of one remote read, now."""
+        return min(self._most_run, self._pace)
+
+    @property
+    def _width(self) -> int:
+        """Remote reads at a time, now."""
+        return max(1, self._pace // self._most_run)
+
     def _follow(self, extent: Extent) -> None:
         extent.fans.add(self)
-        self._extents[extent] = [chunk.index for chunk in extent.chunks]
+        self._extents[extent] = trio.current_time(), [chunk.index for chunk in extent.chunks]
         self._left = max(0, self._left - len(extent.chunks))
 
     def _has_room(self, count: int) -> bool:
@@ -134,5 +156,10 @@ class Gathering:
 
     def extent_ended(self, extent: Extent, /) -> None:
         """A remote read is over; one that failed is the last, and so is one that could not be stored."""
-        self._unstored += self._extents.pop(extent, ())
+        began, indexes = self._extents.pop(extent, (trio.current_time(), []))
+        self._unstored += indexes
+        if trio.current_time() - began <= PROMPT_SECONDS:
+            self._pace = min(2 * self._pace, MOST_RUNS * self._most_run)
+        else:
+            self._pace = max(1, self._pace // 2)
         self.go_on()

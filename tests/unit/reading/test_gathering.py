@@ -7,6 +7,7 @@ import random
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from fuse4dbricks.cache.reading.chunk import Chunk
 from fuse4dbricks.cache.reading.density import FEWEST_MISSES, STAKE
@@ -14,7 +15,7 @@ from fuse4dbricks.cache.reading.gathering import MOST_UNSTORED, RUN
 from fuse4dbricks.cache.reading.opened import LateReader
 from fuse4dbricks.errors import ServerFailure, VersionChanged
 from fuse4dbricks.workspace.limits import Urgency
-from tests.support.reading import CHUNK, PATH, Rig, content_of, reading_rig, version_of
+from tests.support.reading import CHUNK, PATH, PIECE, Rig, content_of, reading_rig, version_of
 
 COUNT = 400
 CONTENT = content_of(COUNT * CHUNK)
@@ -200,3 +201,27 @@ async def test_what_is_stored_is_held_by_nothing_but_the_ram_cache_while_the_han
         assert held * CHUNK <= rig.cache.get_gauges().ram_bytes + CHUNK
         reader.close()
         next_reader.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_on_a_slow_line_nobody_waits_for_half_as_long_as_the_kernels_request_has(
+    seed: int, autojump_clock: MockClock
+) -> None:
+    order = random.Random(seed).sample(range(COUNT), COUNT)
+    async with reading_rig(CONTENT, most_gathered=ALL) as rig:
+
+        async def share_a_chunk_a_second() -> None:
+            calls = sum(not call.is_closed for call in rig.source.calls)
+            await trio.sleep(PIECE / CHUNK * calls)
+
+        rig.source.pace = share_a_chunk_a_second
+        reader, worst = rig.open(), 0.0
+        for index in order[:300]:
+            began = trio.current_time()
+            await read_chunks(reader, [index])
+            worst = max(worst, trio.current_time() - began)
+        assert rig.metrics.get("read.gatherings") > 0
+        assert worst < 15
+        reader.close()
+        # Whoever still sleeps for the line.
+        await trio.sleep(60)
